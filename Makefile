@@ -1,0 +1,78 @@
+# Every task of the project is a target here, and CI runs exactly these. `make` lists them.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BUF     := go tool -modfile=tools/buf/go.mod buf
+LINT    := go tool -modfile=tools/lint/go.mod golangci-lint
+FUZZ    ?= 10s
+
+# A root shell without sbin would not find containerd's and nftables' commands.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo dev test test-unit test-integration lint vet imports format \
+	proto proto-check proto-lint proto-format proto-current fuzz cover clean
+
+help: ## list the targets
+	@awk -F ': .*## |:.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is needed and missing (apt, root)
+	@tools/deps.sh
+
+build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+demo: deps build ## show the whole line on this machine in a minute, then clean up (root)
+	go run ./test/demo
+
+dev: deps build ## the same, left standing to play with (root)
+	go run ./test/demo -stay
+
+test: test-unit test-integration ## all tests
+
+test-unit: ## tests that need neither root nor containerd
+	go test -race -short ./...
+
+test-integration: deps ## tests against real containerd, kernel and network (root)
+	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)
+
+lint: vet imports ## vet, the import rule, golangci-lint with gofumpt
+	$(LINT) run
+
+vet: ## go vet
+	go vet ./...
+
+imports: ## who may import whom
+	go test ./test/imports
+
+format: ## format the Go and proto files
+	$(LINT) fmt
+	$(BUF) format -w
+
+proto: ## generate Go from proto/
+	$(BUF) generate
+
+proto-check: proto-lint proto-format proto-current ## proto files linted and formatted, generated code up to date
+
+proto-lint:
+	$(BUF) lint
+
+proto-format:
+	$(BUF) format -d --exit-code
+
+# The underscore keeps the go command from seeing packages there.
+proto-current:
+	rm -rf build/_proto
+	$(BUF) generate -o build/_proto
+	diff -r -x '*.proto' proto build/_proto/proto
+
+fuzz: ## run each fuzz target for FUZZ (10s)
+	tools/fuzz.sh $(FUZZ)
+
+cover: deps ## run all tests for coverage, into build/cover.out (root)
+	mkdir -p build
+	go test -p 1 -timeout 20m -coverpkg=./... -coverprofile=build/cover.out ./...
+	go tool cover -func=build/cover.out | tail -1
+
+clean: ## remove what was built, and what interrupted tests left on this machine
+	go run ./test/lab/sweep
+	rm -rf bin build

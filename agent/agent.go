@@ -1,0 +1,137 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/agent/dyno"
+)
+
+// Agent keeps the dynos of one host. Its methods may be called from any goroutine.
+type Agent struct {
+	Parts
+	cfg     Config
+	ledger  *ledger
+	board   *board
+	started time.Time
+
+	ready      chan struct{} // closed when recovery is done
+	reachable  atomic.Bool   // containerd answered the newest question
+	cordon     atomic.Pointer[string]
+	draining   atomic.Bool
+	unreadable []string // ids left alone; written by recovery only
+
+	mu      sync.Mutex
+	life    context.Context // of the runners; nil before Run
+	runners map[string]*runner
+	group   sync.WaitGroup
+}
+
+// New puts an agent together. It does nothing before Run.
+func New(parts Parts, cfg Config) *Agent {
+	return &Agent{
+		Parts: parts, cfg: cfg, ledger: newLedger(cfg.Slots, cfg.Memory), board: newBoard(), started: time.Now(),
+		ready: make(chan struct{}), runners: map[string]*runner{},
+	}
+}
+
+// pingEvery is how often containerd is asked whether it is there.
+const pingEvery = 5 * time.Second
+
+// Run takes over what an earlier agent left, then keeps the dynos until ctx ends. It returns when no runner works any
+// more; the dynos live on.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	a.mu.Lock()
+	a.life = ctx
+	a.mu.Unlock()
+	defer a.group.Wait()
+	defer cancel()
+	if err := a.loadCordon(); err != nil {
+		return err
+	}
+	if err := a.recover(ctx); err != nil {
+		return err
+	}
+	close(a.ready)
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for {
+		a.ping(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Ready is closed when orders are accepted.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+func (a *Agent) ping(ctx context.Context) {
+	err := a.Runtime.Ping(ctx)
+	if was := a.reachable.Swap(err == nil); was && err != nil && ctx.Err() == nil {
+		a.Log.Error("containerd does not answer", "err", err)
+	}
+}
+
+// StartOrder orders a dyno.
+type StartOrder struct {
+	ID         string
+	Generation int64
+	NotAfter   time.Time // refused later; zero: never
+	Spec       dyno.Spec // as ordered, not yet completed
+}
+
+// Start accepts a dyno and returns when the order is durable. The same order again gives the same answer. Errors:
+// dyno.Invalid; AlreadyExists (lives with another spec); FailedPrecondition (generation, cordon); ResourceExhausted;
+// Unavailable (ask again); context.DeadlineExceeded (came too late). After an error nothing has happened.
+func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
+	if err := a.admit(ctx, o.ID, o.Generation, o.NotAfter); err != nil {
+		return Status{}, err
+	}
+	var err error
+	if o.Spec, err = a.cfg.Defaults.Complete(o.Spec); err != nil {
+		return Status{}, err
+	}
+	for {
+		r, mine := a.claim(o.ID)
+		if mine {
+			return a.accept(r, o)
+		}
+		status, err := a.again(ctx, r, o)
+		if !errors.Is(err, errGone) || a.leaving() {
+			return status, err
+		}
+	}
+}
+
+// admit refuses what no dyno needs to be asked for.
+func (a *Agent) admit(ctx context.Context, id string, generation int64, notAfter time.Time) error {
+	if err := dyno.ValidateHeader(id, generation); err != nil {
+		return err
+	}
+	if !notAfter.IsZero() && time.Now().After(notAfter) {
+		return fmt.Errorf("the order was good until %s: %w", notAfter.UTC().Format(time.RFC3339), context.DeadlineExceeded)
+	}
+	return a.serving(ctx)
+}
+
+func (a *Agent) serving(ctx context.Context) error {
+	if a.leaving() {
+		return fmt.Errorf("the agent is going away: %w", errdefs.ErrUnavailable)
+	}
+	select {
+	case <-a.ready:
+		return ctx.Err()
+	default:
+		return fmt.Errorf("the agent is still taking over this host's dynos: %w", errdefs.ErrUnavailable)
+	}
+}

@@ -1,0 +1,102 @@
+package agenttest
+
+import (
+	"context"
+	"iter"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dynod/dynod/logs"
+)
+
+// Logs is a fake agent.Logs that keeps platform lines in memory.
+type Logs struct {
+	mu    sync.Mutex
+	lines map[string][]string
+	held  map[string]bool
+}
+
+// NewLogs is an empty one.
+func NewLogs() *Logs { return &Logs{lines: map[string][]string{}, held: map[string]bool{}} }
+
+// Lines is the platform lines of a dyno, in order.
+func (l *Logs) Lines(id string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines[id])
+}
+
+// Open gives no pipes: the fake dyno writes nothing.
+func (l *Logs) Open(_ context.Context, id string) (logs.Pipes, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[id] = true
+	return logs.Pipes{}, nil
+}
+
+// Holds is true after Open or Restore.
+func (l *Logs) Holds(_ context.Context, id string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[id], nil
+}
+
+// Restore takes nothing.
+func (l *Logs) Restore(_ context.Context, id string, _, _ *os.File) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[id] = true
+	return nil
+}
+
+// Platform keeps the line.
+func (l *Logs) Platform(_ context.Context, id string, _ time.Time, text string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines[id] = append(l.lines[id], text)
+	return nil
+}
+
+// Drained is at once.
+func (l *Logs) Drained(context.Context, string) error { return nil }
+
+// Finish does nothing.
+func (l *Logs) Finish(string) {}
+
+// Shipped is at once.
+func (l *Logs) Shipped(context.Context, string) error { return nil }
+
+// Remove forgets the lines.
+func (l *Logs) Remove(_ context.Context, id string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.lines, id)
+	return nil
+}
+
+// List is the ids with lines.
+func (l *Logs) List(context.Context) ([]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ids []string
+	for id := range l.lines {
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// Read yields the platform lines.
+func (l *Logs) Read(_ context.Context, id string, _ logs.ReadOptions) iter.Seq2[logs.Line, error] {
+	return func(yield func(logs.Line, error) bool) {
+		for _, text := range l.Lines(id) {
+			if !yield(logs.Line{Dyno: id, Stream: logs.Platform, Text: []byte(text)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Backlog is none.
+func (l *Logs) Backlog() logs.Backlog { return logs.Backlog{} }

@@ -1,0 +1,74 @@
+package agenttest
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"github.com/dynod/dynod/network"
+)
+
+// Network is a fake agent.Network.
+type Network struct {
+	mu        sync.Mutex
+	slots     map[string]int
+	listening map[string]bool
+	fail      error
+}
+
+// NewNetwork is an empty one.
+func NewNetwork() *Network {
+	return &Network{slots: map[string]int{}, listening: map[string]bool{}}
+}
+
+// Listen makes a dyno listen on its port.
+func (n *Network) Listen(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listening[id] = true
+}
+
+// Fail makes Setup fail until err is nil again.
+func (n *Network) Fail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fail = err
+}
+
+// Setup gives the slot's address.
+func (n *Network) Setup(_ context.Context, r network.Request) (network.Attachment, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail != nil {
+		return network.Attachment{}, n.fail
+	}
+	n.slots[r.ID] = r.Slot
+	return network.Attachment{Addr: netip.AddrFrom4([4]byte{172, 16, 0, byte(4*r.Slot + 2)}), HostPort: uint16(20000 + r.Slot)}, nil
+}
+
+// Teardown forgets it.
+func (n *Network) Teardown(_ context.Context, id string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.slots, id)
+	delete(n.listening, id)
+	return nil
+}
+
+// Listening is what Listen said.
+func (n *Network) Listening(_ context.Context, id string, _ uint16) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.listening[id], nil
+}
+
+// List is all that is set up.
+func (n *Network) List(context.Context) ([]network.Found, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []network.Found
+	for id, slot := range n.slots {
+		found = append(found, network.Found{ID: id, Slot: slot})
+	}
+	return found, nil
+}

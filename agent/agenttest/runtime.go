@@ -1,0 +1,268 @@
+package agenttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/runtime"
+)
+
+// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM unless Deaf, SIGKILL always.
+type Runtime struct {
+	mu         sync.Mutex
+	containers map[string]*container
+	fail       map[string]error
+	hold       map[string]chan struct{}
+	deaf       bool
+	creates    int
+}
+
+type container struct {
+	state   runtime.State
+	plan    *runtime.Plan
+	exited  chan struct{}
+	exit    runtime.Exit
+	signals []syscall.Signal
+}
+
+// NewRuntime is an empty one.
+func NewRuntime() *Runtime {
+	return &Runtime{containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}}
+}
+
+// Fail makes a method fail until err is nil again.
+func (r *Runtime) Fail(method string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail[method] = err
+}
+
+// Hold makes a method wait until release is called or its context ends.
+func (r *Runtime) Hold(method string) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gate := make(chan struct{})
+	r.hold[method] = gate
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+// Deaf makes dynos survive SIGTERM.
+func (r *Runtime) Deaf() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deaf = true
+}
+
+// Exit ends a dyno's command.
+func (r *Runtime) Exit(id string, exit runtime.Exit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.containers[id].end(exit)
+}
+
+// Signals is what a dyno was sent.
+func (r *Runtime) Signals(id string) []syscall.Signal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		return c.signals
+	}
+	return nil
+}
+
+// Creates counts containers made.
+func (r *Runtime) Creates() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.creates
+}
+
+// Plan is what a dyno was launched with; nil before.
+func (r *Runtime) Plan(id string) *runtime.Plan {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		return c.plan
+	}
+	return nil
+}
+
+func (c *container) end(exit runtime.Exit) {
+	if c.state == runtime.StateExited {
+		return
+	}
+	exit.At = time.Now()
+	c.state, c.exit = runtime.StateExited, exit
+	close(c.exited)
+}
+
+// enter waits where the method is held up, and fails where it is to fail.
+func (r *Runtime) enter(ctx context.Context, method string) error {
+	r.mu.Lock()
+	gate, err := r.hold[method], r.fail[method]
+	r.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+func (r *Runtime) find(id string) (*container, error) {
+	if c := r.containers[id]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
+}
+
+// Prepare does nothing.
+func (r *Runtime) Prepare(ctx context.Context, _ runtime.Artifact) (runtime.Prepared, error) {
+	return runtime.Prepared{}, r.enter(ctx, "Prepare")
+}
+
+// Create makes a container unless it is there.
+func (r *Runtime) Create(ctx context.Context, c runtime.Container) error {
+	if err := r.enter(ctx, "Create"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.containers[c.ID] == nil {
+		r.creates++
+		r.containers[c.ID] = &container{state: runtime.StateCreated, exited: make(chan struct{})}
+	}
+	return nil
+}
+
+// Start makes it run.
+func (r *Runtime) Start(ctx context.Context, id string) error {
+	if err := r.enter(ctx, "Start"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err == nil && c.state == runtime.StateCreated {
+		c.state = runtime.StateRunning
+	}
+	return err
+}
+
+// Launch keeps the plan.
+func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) error {
+	if err := r.enter(ctx, "Launch"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err == nil && c.plan == nil {
+		c.plan = &p
+	}
+	return err
+}
+
+// Wait returns the exit.
+func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
+	if err := r.enter(ctx, "Wait"); err != nil {
+		return runtime.Exit{}, err
+	}
+	r.mu.Lock()
+	c, err := r.find(id)
+	r.mu.Unlock()
+	if err != nil {
+		return runtime.Exit{}, err
+	}
+	select {
+	case <-c.exited:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return c.exit, nil
+	case <-ctx.Done():
+		return runtime.Exit{}, ctx.Err()
+	}
+}
+
+// Signal ends the dyno if it heeds the signal.
+func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	c.signals = append(c.signals, sig)
+	if sig == syscall.SIGKILL || sig == syscall.SIGTERM && !r.deaf {
+		c.end(runtime.Exit{Code: 128 + int(sig), Signal: int(sig)})
+	}
+	return nil
+}
+
+// Delete removes it.
+func (r *Runtime) Delete(ctx context.Context, id string) error {
+	if err := r.enter(ctx, "Delete"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		c.end(runtime.Exit{Code: 137, Signal: 9})
+		delete(r.containers, id)
+	}
+	return nil
+}
+
+// fakePID is the process id of every fake dyno.
+const fakePID = 4242
+
+// PID is fakePID.
+func (r *Runtime) PID(_ context.Context, id string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, err := r.find(id)
+	return fakePID, err
+}
+
+// Pipes are there once the plan is.
+func (r *Runtime) Pipes(_ context.Context, id string) (stdout, stderr *os.File, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.plan == nil || c.state != runtime.StateRunning {
+		return nil, nil, fmt.Errorf("pipes of %s: %w", id, errdefs.ErrNotFound)
+	}
+	if stdout, err = os.Open(os.DevNull); err != nil {
+		return nil, nil, err
+	}
+	stderr, err = os.Open(os.DevNull)
+	return stdout, stderr, err
+}
+
+// List is all containers.
+func (r *Runtime) List(ctx context.Context) ([]runtime.Found, error) {
+	if err := r.enter(ctx, "List"); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []runtime.Found
+	for id, c := range r.containers {
+		found = append(found, runtime.Found{ID: id, State: c.state, PID: fakePID})
+	}
+	return found, nil
+}
+
+// Ping answers.
+func (r *Runtime) Ping(ctx context.Context) error { return r.enter(ctx, "Ping") }

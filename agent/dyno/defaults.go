@@ -1,0 +1,63 @@
+package dyno
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Defaults are the agent's words where an order is silent.
+type Defaults struct {
+	Sizes       map[string]Limits
+	Size        string
+	Port        uint16
+	BootTimeout time.Duration
+	Grace       time.Duration
+}
+
+// Complete fills in what the order left open and checks the whole.
+func (d Defaults) Complete(s Spec) (Spec, error) {
+	if s.Type == "" {
+		s.Type, _, _ = strings.Cut(s.Name, ".")
+	}
+	s.Size = or(s.Size, d.Size)
+	s.Port = or(s.Port, d.Port)
+	s.BootTimeout = or(s.BootTimeout, d.BootTimeout)
+	s.Grace = or(s.Grace, d.Grace)
+	s.NetworkPolicy = or(s.NetworkPolicy, DefaultPolicy)
+	s.Restart = s.Restart.complete()
+	size, ok := d.Sizes[s.Size]
+	if !ok {
+		return s, Invalid{{"spec.size", "unknown size " + s.Size + "; known: " + strings.Join(slices.Sorted(maps.Keys(d.Sizes)), ", ")}}
+	}
+	s.Limits = s.Limits.over(size)
+	if s.NetworkPolicy != DefaultPolicy {
+		return s, Invalid{{"spec.network_policy", "unknown policy " + s.NetworkPolicy + "; known: " + DefaultPolicy}}
+	}
+	return s, s.Validate()
+}
+
+// DefaultPolicy is the network policy that every host has.
+const DefaultPolicy = "default"
+
+// over is the size's limits with the order's own where it has some. An own memory quota ends the size's use of swap.
+func (l Limits) over(size Limits) Limits {
+	if l.Memory == 0 {
+		l.Swap = size.Swap
+	}
+	l.Memory = or(l.Memory, size.Memory)
+	l.CPUWeight = or(l.CPUWeight, size.CPUWeight)
+	l.CPUMilli = or(l.CPUMilli, size.CPUMilli)
+	l.Pids = or(l.Pids, size.Pids)
+	l.Files = or(l.Files, size.Files)
+	return l
+}
+
+func or[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}

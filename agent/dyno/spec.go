@@ -1,0 +1,102 @@
+package dyno
+
+import (
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Spec is one dyno as ordered, with the agent's defaults filled in. It never changes during the dyno's life.
+type Spec struct {
+	App           string        `json:"app"`
+	Name          string        `json:"name"`
+	Type          string        `json:"type"`
+	Size          string        `json:"size"`
+	Limits        Limits        `json:"limits"`
+	Artifact      Artifact      `json:"artifact"`
+	Command       Command       `json:"command"`
+	Port          uint16        `json:"port"`
+	BootTimeout   time.Duration `json:"boot_timeout"`
+	Grace         time.Duration `json:"grace"`
+	TimeToLive    time.Duration `json:"time_to_live,omitempty"`
+	Restart       Policy        `json:"restart"`
+	OneOff        bool          `json:"one_off,omitempty"`
+	NetworkPolicy string        `json:"network_policy"`
+	Metadata      Metadata      `json:"metadata"`
+
+	// Secret is kept apart: it reaches memory and tmpfs, never a disk.
+	Secret Secret `json:"-"`
+}
+
+// Web says whether the dyno is up only once it listens on its port.
+func (s Spec) Web() bool { return s.Type == "web" }
+
+// Limits bound one dyno. In a record they are complete.
+type Limits struct {
+	Memory    int64  `json:"memory"`              // quota, bytes
+	Swap      int64  `json:"swap,omitempty"`      // bytes beyond the quota that may be swapped
+	CPUWeight uint64 `json:"cpu_weight"`          // cgroup v2 scale, 100 is one share
+	CPUMilli  int64  `json:"cpu_milli,omitempty"` // ceiling in thousandths of a CPU; 0: none
+	Pids      int64  `json:"pids"`                // processes and threads
+	Files     uint64 `json:"files"`               // open files of one process
+}
+
+// Artifact is what a dyno runs: a slug on a stack, or an image.
+type Artifact struct {
+	Stack  string `json:"stack,omitempty"`
+	SHA256 string `json:"sha256,omitempty"` // of the compressed slug, hexadecimal
+	Image  string `json:"image,omitempty"`  // registry reference or path of an OCI archive
+}
+
+// String names the artifact as dynoctl shows it.
+func (a Artifact) String() string {
+	if a.Image != "" {
+		return a.Image
+	}
+	return a.Stack + " SHA256:" + a.SHA256
+}
+
+// Command is a shell line, or the words of a command that no shell interprets.
+type Command struct {
+	Line  string   `json:"line,omitempty"`
+	Words []string `json:"words,omitempty"`
+}
+
+// Metadata is what the app may read about itself.
+type Metadata struct {
+	AppID            string    `json:"app_id,omitempty"`
+	ReleaseID        string    `json:"release_id,omitempty"`
+	ReleaseVersion   string    `json:"release_version,omitempty"`
+	ReleaseCreatedAt time.Time `json:"release_created_at,omitzero"`
+	SlugCommit       string    `json:"slug_commit,omitempty"`
+	SlugDescription  string    `json:"slug_description,omitempty"`
+	Space            string    `json:"space,omitempty"`
+}
+
+// Secret is the part of an order whose values may stand in no log, no error and no file outside tmpfs.
+type Secret struct {
+	Environment map[string]string `json:"environment,omitempty"` // config vars
+	SlugURL     string            `json:"slug_url,omitempty"`
+	Username    string            `json:"username,omitempty"` // of the image's registry
+	Password    string            `json:"password,omitempty"`
+
+	// Gone says that the values were lost with the host's memory.
+	Gone bool `json:"-"`
+}
+
+// Same says whether two orders ask for the same dyno. Values that are gone are not compared.
+func (s Spec) Same(other Spec) bool {
+	if s.Secret.Gone || other.Secret.Gone {
+		s.Secret, other.Secret = Secret{}, Secret{}
+	}
+	return reflect.DeepEqual(s, other)
+}
+
+// Shown is the command as the log shows it: with $PORT substituted.
+func (c Command) Shown(port string) string {
+	line := c.Line
+	if line == "" {
+		line = strings.Join(c.Words, " ")
+	}
+	return strings.NewReplacer("${PORT}", port, "$PORT", port).Replace(line)
+}

@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
+)
+
+// holding is what one life of a dyno takes from the host, and how. Its methods are the runner's blocking steps: they
+// run beside the runner, one at a time, and so read the record as it was when the life began.
+type holding struct {
+	Parts
+	rec    dyno.Record
+	resolv []byte
+
+	image    dyno.Image
+	net      network.Attachment
+	pipes    logs.Pipes
+	pid      int
+	launched bool // dyno-init had its plan when this agent came
+}
+
+// acquire takes all that a life needs, side by side, and starts the container.
+func (h *holding) acquire(ctx context.Context) error {
+	h.closePipes() // of a try before
+	if err := h.gather(ctx); err != nil {
+		return err
+	}
+	if err := h.Runtime.Create(ctx, h.container()); err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	if err := h.Runtime.Start(ctx, h.rec.ID); err != nil {
+		return fmt.Errorf("start container: %w", err)
+	}
+	pid, err := h.Runtime.PID(ctx, h.rec.ID)
+	h.pid = pid
+	return wrap("find process", err)
+}
+
+func (h *holding) gather(ctx context.Context) error {
+	steps, ctx := errgroup.WithContext(ctx)
+	steps.Go(func() (err error) {
+		h.net, err = h.Network.Setup(ctx, h.networkRequest())
+		return wrap("set up network", err)
+	})
+	steps.Go(func() (err error) {
+		h.pipes, err = h.Logs.Open(ctx, h.rec.ID)
+		return wrap("open logs", err)
+	})
+	steps.Go(func() error { return h.prepare(ctx) })
+	return steps.Wait()
+}
+
+func (h *holding) prepare(ctx context.Context) error {
+	p, err := h.Runtime.Prepare(ctx, h.artifact())
+	h.image = dyno.Image{Entrypoint: p.Entrypoint, Command: p.Cmd, Environment: p.Env, Directory: p.Dir}
+	return wrap("prepare artifact", err)
+}
+
+// regain finds again what an earlier agent gave to a container that runs. dyno-init holds its pipes if and only if it
+// has its plan; without one it is as good as just started.
+func (h *holding) regain(ctx context.Context) error {
+	var errs [4]error
+	h.net, errs[0] = h.Network.Setup(ctx, h.networkRequest())
+	if h.pid, errs[1] = h.Runtime.PID(ctx, h.rec.ID); errdefs.IsNotFound(errs[1]) {
+		errs[1] = nil // it has exited
+	}
+	starting := h.rec.Phase == dyno.Starting
+	if starting {
+		errs[2] = h.prepare(ctx)
+	}
+	stdout, stderr, err := h.Runtime.Pipes(ctx, h.rec.ID)
+	switch {
+	case err == nil:
+		h.launched = true
+		errs[3] = h.restore(ctx, stdout, stderr)
+	case !errdefs.IsNotFound(err):
+		errs[3] = err
+	case starting:
+		h.pipes, errs[3] = h.Logs.Open(ctx, h.rec.ID)
+	}
+	return errors.Join(errs[:]...)
+}
+
+func (h *holding) restore(ctx context.Context, stdout, stderr *os.File) error {
+	if held, err := h.Logs.Holds(ctx, h.rec.ID); held || err != nil {
+		return errors.Join(err, stdout.Close(), stderr.Close())
+	}
+	return h.Logs.Restore(ctx, h.rec.ID, stdout, stderr)
+}
+
+// launch hands dyno-init its plan, and lets go of the pipes: they are the dyno's now.
+func (h *holding) launch(ctx context.Context) error {
+	if h.launched {
+		return nil
+	}
+	defer h.closePipes()
+	return h.Runtime.Launch(ctx, h.rec.ID, h.plan())
+}
+
+func (h *holding) drained(ctx context.Context) error { return h.Logs.Drained(ctx, h.rec.ID) }
+
+func (h *holding) shipped(ctx context.Context) error { return h.Logs.Shipped(ctx, h.rec.ID) }
+
+// release removes container and network, in reverse of how they were taken. What is gone already is no error.
+func (h *holding) release(ctx context.Context) error {
+	h.closePipes()
+	return errors.Join(
+		wrap("delete container", h.Runtime.Delete(ctx, h.rec.ID)),
+		wrap("tear down network", h.Network.Teardown(ctx, h.rec.ID)),
+	)
+}
+
+func (h *holding) networkRequest() network.Request {
+	return network.Request{ID: h.rec.ID, Slot: h.rec.Slot, Port: h.rec.Spec.Port}
+}
+
+func (h *holding) artifact() runtime.Artifact {
+	a, secret := h.rec.Spec.Artifact, h.rec.Spec.Secret
+	if a.Image != "" {
+		return runtime.Artifact{Image: &runtime.Image{Ref: a.Image, Username: secret.Username, Password: secret.Password}}
+	}
+	return runtime.Artifact{Slug: &runtime.Slug{URL: secret.SlugURL, SHA256: a.SHA256, Stack: a.Stack}}
+}
+
+func (h *holding) container() runtime.Container {
+	l := h.rec.Spec.Limits
+	return runtime.Container{
+		ID: h.rec.ID, Slot: h.rec.Slot, Artifact: h.artifact(), Hostname: h.rec.ID,
+		Limits:    runtime.Limits{Memory: l.Memory, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids},
+		Namespace: h.net.Namespace, Sysfs: h.net.Sysfs,
+		Hosts:  fmt.Appendf(nil, "127.0.0.1\tlocalhost\n%s\t%s\n", h.net.Addr, h.rec.ID),
+		Resolv: h.resolv,
+	}
+}
+
+// rlimitNproc is RLIMIT_NPROC, which package syscall does not name.
+const rlimitNproc = 6
+
+func (h *holding) plan() runtime.Plan {
+	l := h.rec.Spec.Limits
+	return runtime.Plan{
+		Args: h.rec.Spec.Arguments(h.image), Env: h.rec.Environ(h.image), Dir: h.rec.Spec.Directory(h.image),
+		Rlimits: []runtime.Rlimit{
+			{Resource: syscall.RLIMIT_CORE, Soft: 0, Hard: 0},
+			{Resource: syscall.RLIMIT_NOFILE, Soft: l.Files, Hard: l.Files},
+			{Resource: rlimitNproc, Soft: uint64(l.Pids), Hard: uint64(l.Pids)},
+		},
+		Stdout: h.pipes.Stdout, Stderr: h.pipes.Stderr, KeepStdout: h.pipes.KeepStdout, KeepStderr: h.pipes.KeepStderr,
+	}
+}
+
+func (h *holding) closePipes() {
+	for _, f := range []*os.File{h.pipes.Stdout, h.pipes.Stderr, h.pipes.KeepStdout, h.pipes.KeepStderr} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	h.pipes = logs.Pipes{}
+}
+
+func wrap(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", verb, err)
+}

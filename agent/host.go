@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/procfs"
+)
+
+// Host is what the agent knows about its host.
+type Host struct {
+	Name, Version, BootID, Kernel string
+	Started                       time.Time
+	Slots, FreeSlots              int
+	Memory, FreeMemory            int64 // bytes for dynos
+	CPUMilli                      int64
+	Pressure                      Pressure
+	Reachable                     bool  // containerd answered the newest question
+	Backlog                       int64 // log bytes not yet acknowledged
+	Cordoned, Draining            bool
+	Unreadable                    []string // dynos left alone because their record cannot be read
+	Warnings                      []string
+}
+
+// Pressure is PSI some avg10, percent.
+type Pressure struct{ CPU, Memory, IO float64 }
+
+// Host is the host as it stands now.
+func (a *Agent) Host() Host {
+	freeSlots, freeMemory := a.ledger.left()
+	h := Host{
+		Name: a.cfg.Host, Version: a.cfg.Version, BootID: a.cfg.BootID, Kernel: kernel(), Started: a.started,
+		Slots: a.cfg.Slots, FreeSlots: freeSlots, Memory: a.cfg.Memory, FreeMemory: freeMemory,
+		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
+		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
+		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(), Warnings: a.cfg.Warnings,
+	}
+	select {
+	case <-a.ready:
+		h.Unreadable = a.unreadable
+	default:
+	}
+	return h
+}
+
+func kernel() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(release))
+}
+
+// pressure is zero where the kernel has no PSI.
+func pressure() Pressure {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return Pressure{}
+	}
+	some := func(resource string) float64 {
+		psi, err := proc.PSIStatsForResource(resource)
+		if err != nil || psi.Some == nil {
+			return 0
+		}
+		return psi.Some.Avg10
+	}
+	return Pressure{some("cpu"), some("memory"), some("io")}
+}
+
+// Cordon refuses new starts from now on, also after a restart of the agent.
+func (a *Agent) Cordon(reason string) error {
+	if err := a.Store.SetCordon(reason); err != nil {
+		return fmt.Errorf("cordon: %w", err)
+	}
+	a.cordon.Store(&reason)
+	return nil
+}
+
+// Uncordon accepts starts again.
+func (a *Agent) Uncordon() error {
+	if err := a.Store.ClearCordon(); err != nil {
+		return fmt.Errorf("uncordon: %w", err)
+	}
+	a.cordon.Store(nil)
+	return nil
+}
+
+func (a *Agent) loadCordon() error {
+	reason, cordoned, err := a.Store.Cordon()
+	if cordoned {
+		a.cordon.Store(&reason)
+	}
+	return err
+}
+
+// Drain cordons the host and stops every dyno, parallel at once (0: all), grace as in a stop order. It calls nobody
+// back: the caller watches the board.
+func (a *Agent) Drain(ctx context.Context, grace time.Duration, parallel int) error {
+	if err := a.Cordon("drain"); err != nil {
+		return err
+	}
+	a.draining.Store(true)
+	defer a.draining.Store(false)
+	return a.stopAll(ctx, grace, parallel)
+}
+
+func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) error {
+	watch, dynos := a.Watch()
+	defer watch.Close()
+	for {
+		ending, waiting := 0, []Status{}
+		for _, s := range dynos {
+			switch {
+			case s.Ended():
+			case s.Stop != nil:
+				ending++
+			default:
+				waiting = append(waiting, s)
+			}
+		}
+		if ending+len(waiting) == 0 {
+			return nil
+		}
+		for _, s := range waiting {
+			if parallel > 0 && ending >= parallel {
+				break
+			}
+			if _, err := a.Stop(ctx, StopOrder{ID: s.ID, Generation: s.Generation, Grace: grace, Reason: relocating}); err != nil {
+				return err
+			}
+			ending++
+		}
+		if _, _, err := watch.Next(ctx); err != nil {
+			return err
+		}
+		dynos = a.List()
+	}
+}
+
+// relocating is the line that owners read when their host is emptied.
+const relocating = "Relocating dyno to a new server"

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/runtime"
+)
+
+// Deadlines of the steps of a life.
+const (
+	acquireLimit = 15 * time.Minute // a pull of a large image is in it
+	acquireTries = 30
+	retryAcquire = time.Second
+	launchLimit  = 30 * time.Second
+	callLimit    = 5 * time.Second
+	drainLimit   = 2 * time.Second
+	releaseLimit = time.Minute
+)
+
+// life leads one life from its first step to its exit. A nil exit: it was stopped before its command ran.
+// left: the agent goes away and the dyno lives on.
+func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left bool) {
+	r.held = r.newHolding()
+	if adopted {
+		if err := r.do(ctx, acquireLimit, r.held.regain); err != nil && ctx.Err() == nil {
+			r.log.Error("adopt", "err", err)
+		}
+	} else if err := r.acquire(ctx); err != nil {
+		return r.neverRan(ctx, err)
+	}
+	r.facts = facts{r.held.net, r.held.pid}
+	r.show()
+	waited := r.wait(ctx)
+	r.launch(ctx)
+	return r.supervise(ctx, waited)
+}
+
+func (r *runner) newHolding() *holding {
+	return &holding{Parts: r.Parts, rec: r.rec, resolv: r.cfg.Resolv}
+}
+
+// acquire tries again while containerd is away: the order was accepted.
+func (r *runner) acquire(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := r.doUnlessStopped(ctx, acquireLimit, r.held.acquire)
+		if !errdefs.IsUnavailable(err) || try == acquireTries || ctx.Err() != nil {
+			return err
+		}
+		r.log.Warn("start is tried again", "err", err)
+		r.idle(ctx, retryAcquire)
+		if r.rec.Stop != nil {
+			return err
+		}
+	}
+}
+
+// launch hands dyno-init its plan. A failure is not the end: the exit follows.
+func (r *runner) launch(ctx context.Context) {
+	if r.rec.Phase != dyno.Starting {
+		return
+	}
+	if r.rec.Started.IsZero() {
+		r.say(ctx, dyno.LineStarting(r.rec.Spec.CommandShown(r.held.image)))
+		r.note(ctx, r.rec.Launched(time.Now()), nil)
+	}
+	err := r.doUnlessStopped(ctx, launchLimit, r.held.launch)
+	var failed *runtime.LaunchError
+	switch {
+	case errors.As(err, &failed):
+		r.rec.Reason = failed.Reason
+		r.say(ctx, failed.Reason)
+	case err != nil && r.rec.Stop == nil && ctx.Err() == nil:
+		r.log.Error("launch", "err", err)
+		r.kill(ctx, dyno.R99, dyno.LinePlatform("the command could not be launched"), dyno.LineKilling)
+	case err == nil && !r.rec.Spec.Web() && r.rec.Phase == dyno.Starting:
+		next, err := r.rec.To(dyno.Up, time.Now())
+		r.note(ctx, next, err)
+	}
+}
+
+// neverRan is the end of a life whose command was not executed.
+func (r *runner) neverRan(ctx context.Context, err error) (exit *dyno.Exit, left bool) {
+	if ctx.Err() != nil || r.rec.Stop != nil {
+		return nil, ctx.Err() != nil
+	}
+	r.log.Error("start", "err", err)
+	lost := dyno.Lost(err.Error(), time.Now())
+	var sum *runtime.ChecksumError
+	if errors.As(err, &sum) {
+		lost.Error = dyno.R17
+		r.say(ctx, dyno.LineChecksum(sum.Expected, sum.Actual))
+	} else {
+		r.say(ctx, dyno.LinePlatform(err.Error()))
+	}
+	return &lost, false
+}
+
+// waiting is what Wait said.
+type waiting struct {
+	exit runtime.Exit
+	err  error
+}
+
+func (r *runner) wait(ctx context.Context) <-chan waiting {
+	waited := make(chan waiting, 1)
+	id := r.rec.ID
+	go func() {
+		exit, err := r.Runtime.Wait(ctx, id)
+		waited <- waiting{exit, err}
+	}()
+	return waited
+}

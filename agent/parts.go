@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/state"
+	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
+)
+
+// Runtime runs one container per id. All methods may be called again at any time, from the goroutine of that id's
+// runner or a step of it; ctx bounds the wait, and what was begun is found again by the next call.
+type Runtime interface {
+	// Prepare brings the artifact to this host, verified. A *runtime.ChecksumError means that it is not what was ordered.
+	Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepared, error)
+	// Create makes rootfs, container and task, not started. Its artifact must be prepared, its namespace there.
+	Create(ctx context.Context, c runtime.Container) error
+	// Start starts the task: dyno-init runs and waits for its plan.
+	Start(ctx context.Context, id string) error
+	// Launch hands the plan to dyno-init and returns when the command runs. A *runtime.LaunchError means that it
+	// could not be executed; the exit follows.
+	Launch(ctx context.Context, id string, p runtime.Plan) error
+	// Wait returns when the dyno is gone. An error is lost contact, never an exit; NotFound: its exit is lost for good.
+	Wait(ctx context.Context, id string) (runtime.Exit, error)
+	// Signal reaches every process of the dyno. NotFound when it is gone.
+	Signal(ctx context.Context, id string, sig syscall.Signal) error
+	// Delete ends what runs and removes everything. Nil when nothing is left.
+	Delete(ctx context.Context, id string) error
+	// PID is the process id of the dyno's init on the host.
+	PID(ctx context.Context, id string) (int, error)
+	// Pipes are the read ends of its log pipes, taken back from dyno-init. NotFound when it has no plan yet.
+	Pipes(ctx context.Context, id string) (stdout, stderr *os.File, err error)
+	// List is everything of ours that is there, at start.
+	List(ctx context.Context) ([]runtime.Found, error)
+	// Ping says whether containerd answers.
+	Ping(ctx context.Context) error
+}
+
+// Network gives one namespace per id. All methods may be called again at any time.
+type Network interface {
+	// Setup makes the namespace, or returns the one that is there.
+	Setup(ctx context.Context, r network.Request) (network.Attachment, error)
+	// Teardown removes it. Nil when nothing is left.
+	Teardown(ctx context.Context, id string) error
+	// Listening says whether any process in the namespace listens on the TCP port.
+	Listening(ctx context.Context, id string, port uint16) (bool, error)
+	// List is everything of ours that is there, at start.
+	List(ctx context.Context) ([]network.Found, error)
+}
+
+// Logs keeps the streams of each id. All methods may be called again at any time.
+type Logs interface {
+	// Open begins a life: fresh pipes, whose descriptors belong to the caller.
+	Open(ctx context.Context, id string) (logs.Pipes, error)
+	// Holds says whether the log holder reads pipes of this dyno.
+	Holds(ctx context.Context, id string) (bool, error)
+	// Restore gives the log holder the read ends of a dyno that it does not hold; they belong to it afterwards.
+	Restore(ctx context.Context, id string, stdout, stderr *os.File) error
+	// Platform appends a line of the platform.
+	Platform(ctx context.Context, id string, at time.Time, text string) error
+	// Drained returns when the last writer of both pipes is gone and all bytes are in the spool.
+	Drained(ctx context.Context, id string) error
+	// Finish says that no further life will come.
+	Finish(id string)
+	// Shipped returns when every line is acknowledged.
+	Shipped(ctx context.Context, id string) error
+	// Remove removes the spool. Nil when there is none.
+	Remove(ctx context.Context, id string) error
+	// List is the ids that have a spool.
+	List(ctx context.Context) ([]string, error)
+	// Read reads lines.
+	Read(ctx context.Context, id string, o logs.ReadOptions) iter.Seq2[logs.Line, error]
+	// Backlog is what is not yet acknowledged.
+	Backlog() logs.Backlog
+}
+
+// Parts are what an agent is put together from.
+type Parts struct {
+	Runtime Runtime
+	Network Network
+	Logs    Logs
+	Store   *state.Store
+	Log     *slog.Logger
+}
+
+// Config is the agent's settings.
+type Config struct {
+	Host         string // its name in reports
+	Version      string
+	BootID       string // of this boot of the host
+	Defaults     dyno.Defaults
+	Slots        int           // dynos at most
+	Memory       int64         // bytes for dynos
+	KeepFinished time.Duration // how long a finished dyno stays visible at least
+	AwaitReports bool          // there is a control plane: a dyno's end is kept until it is acknowledged
+	Resolv       []byte        // /etc/resolv.conf of every dyno
+	Warnings     []string      // what an operator should mend, found at start
+}

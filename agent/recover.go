@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/state"
+)
+
+// retryRecovery is how long to wait when containerd or the network cannot be read at start.
+const retryRecovery = time.Second
+
+// inventory is all that an earlier agent left on this host, by dyno id.
+type inventory map[string]*relic
+
+type relic struct {
+	dyno.Found
+	slot  int // -1 when nobody knows
+	pid   int // of dyno-init; 0 when none runs
+	spool bool
+}
+
+// recover takes over what is there. It tries until it can see everything, or ctx ends.
+func (a *Agent) recover(ctx context.Context) error {
+	for {
+		found, err := a.survey(ctx)
+		if err == nil {
+			a.reachable.Store(true)
+			a.takeOver(ctx, found)
+			return nil
+		}
+		a.Log.Error("cannot see this host's dynos yet", "err", err)
+		select {
+		case <-time.After(retryRecovery):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (a *Agent) survey(ctx context.Context) (inventory, error) {
+	found := inventory{}
+	entries, err := a.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		a.addRecord(found, e)
+	}
+	containers, err := a.Runtime.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	for _, c := range containers {
+		r := found.relic(c.ID)
+		r.Leftovers = true
+		r.Container, r.pid = containerState(c), c.PID
+	}
+	networks, err := a.Network.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list networks: %w", err)
+	}
+	for _, n := range networks {
+		r := found.relic(n.ID)
+		r.Leftovers, r.slot = true, n.Slot
+	}
+	spools, err := a.Logs.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list spools: %w", err)
+	}
+	for _, id := range spools {
+		found.relic(id).spool = true
+	}
+	return found, nil
+}
+
+func (i inventory) relic(id string) *relic {
+	if i[id] == nil {
+		i[id] = &relic{slot: -1}
+	}
+	return i[id]
+}
+
+func (a *Agent) addRecord(found inventory, e state.Entry) {
+	r := found.relic(e.ID)
+	if e.Err != nil {
+		r.Unreadable = true
+		a.Log.Error("record cannot be read: its dyno is left alone", "dyno", e.ID, "err", e.Err)
+		return
+	}
+	r.Record, r.Secret, r.slot = &e.Record, e.Secret, e.Record.Slot
+	r.SameBoot = e.Record.BootID == a.cfg.BootID
+}
+
+func (a *Agent) takeOver(ctx context.Context, found inventory) {
+	for id, r := range found {
+		action := dyno.Decide(r.Found)
+		a.Log.Info("found", "dyno", id, "action", action.String())
+		switch action {
+		case dyno.LeaveAlone:
+			a.unreadable = append(a.unreadable, id)
+			a.ledger.hold(id, r.slot, 0)
+		case dyno.Collect:
+			a.group.Go(func() { a.collect(ctx, id) })
+		default:
+			a.resume(id, r, action)
+		}
+	}
+}
+
+func (a *Agent) resume(id string, found *relic, action dyno.Action) {
+	rec := *found.Record
+	if !rec.Released {
+		a.ledger.hold(id, rec.Slot, rec.Spec.Limits.Memory)
+	}
+	run, _ := a.claim(id)
+	run.rec, run.facts.pid = rec, found.pid
+	a.let(run, func(ctx context.Context) { run.resume(ctx, action) })
+}
+
+// collect removes what nobody has a record of. What fails is found again by the next agent.
+func (a *Agent) collect(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
+	defer cancel()
+	err := errors.Join(a.Runtime.Delete(ctx, id), a.Network.Teardown(ctx, id), a.Logs.Remove(ctx, id))
+	if err != nil {
+		a.Log.Error("remove leftovers", "dyno", id, "err", err)
+	}
+}

@@ -1,0 +1,180 @@
+package agent_test
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
+)
+
+func TestAgentRestartsBesideARunningDyno(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		before := h.phase(first, dyno.Up)
+		h.leave()
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsUnavailable(err) {
+			t.Errorf("an agent that leaves accepts: %v", err)
+		}
+		h.arrive()
+		after := h.phase(first, dyno.Up)
+		if after.Lives != 1 || after.PID != before.PID || after.HostPort != before.HostPort || h.runtime.Creates() != 1 {
+			t.Errorf("before %+v after %+v", before, after)
+		}
+		h.runtime.Exit(first, runtime.Exit{Code: 3})
+		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 3 {
+			t.Errorf("exit: %+v", s.Exit)
+		}
+		h.leave()
+	})
+}
+
+func TestExitWhileTheAgentIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.leave()
+		h.runtime.Exit(first, runtime.Exit{Code: 9, OOM: true})
+		h.arrive()
+		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 9 || !s.Exit.OOM || !s.Released {
+			t.Errorf("%+v", s)
+		}
+		h.leave()
+	})
+}
+
+// The agent goes away in each step of a start: the next one finishes the order, once.
+func TestStartGoesOnAfterRestart(t *testing.T) {
+	for _, step := range []string{"Prepare", "Create", "Start", "Launch"} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				release := h.runtime.Hold(step)
+				h.start(order(first, "worker.1"))
+				h.phase(first, dyno.Starting)
+				h.leave()
+				release()
+				h.arrive()
+				s := h.phase(first, dyno.Up)
+				if s.Lives != 1 || h.runtime.Plan(first) == nil || !slices.Contains(h.runtime.Plan(first).Env, "KEY=value") {
+					t.Errorf("%+v", s)
+				}
+				h.leave()
+			})
+		})
+	}
+}
+
+func TestGraceCountsFromTheFirstTermAcrossRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.runtime.Deaf()
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		time.Sleep(20 * time.Second)
+		h.leave()
+		time.Sleep(5 * time.Second)
+		h.arrive()
+		h.phase(first, dyno.Stopping)
+		if got := h.runtime.Signals(first); !slices.Equal(got, []syscall.Signal{syscall.SIGTERM}) {
+			t.Errorf("signals after the restart: %v", got)
+		}
+		time.Sleep(6 * time.Second)
+		h.phase(first, dyno.Down)
+		h.leave()
+	})
+}
+
+func TestReboot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.leave()
+		_ = h.runtime.Delete(t.Context(), first)
+		h.config.BootID = "boot-2"
+		h.arrive()
+		s := h.phase(first, dyno.Crashed)
+		if s.Exit.Failure != "host reboot" || s.Exit.Code != -1 || !s.Released || !s.Ended() {
+			t.Errorf("%+v %+v", s, s.Exit)
+		}
+		h.leave()
+	})
+}
+
+func TestLeftoversOfNobodyAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.leave()
+		_ = h.runtime.Create(t.Context(), runtime.Container{ID: first})
+		_, _ = h.network.Setup(t.Context(), network.Request{ID: second, Slot: 2})
+		h.arrive()
+		containers, _ := h.runtime.List(t.Context())
+		networks, _ := h.network.List(t.Context())
+		if len(containers)+len(networks) != 0 {
+			t.Errorf("left: %v %v", containers, networks)
+		}
+		h.leave()
+	})
+}
+
+func TestUnreadableRecordIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.leave()
+		if err := os.WriteFile(h.records+"/"+first+".json", []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.arrive()
+		if found, _ := h.runtime.List(t.Context()); len(found) != 1 || found[0].State != runtime.StateRunning {
+			t.Errorf("the dyno was touched: %v", found)
+		}
+		if got := h.Host().Unreadable; !slices.Equal(got, []string{first}) {
+			t.Errorf("reported: %v", got)
+		}
+		h.start(order(second, "worker.2"))
+		if s := h.phase(second, dyno.Up); s.Slot == 0 {
+			t.Error("the slot of the dyno that was left alone was given away")
+		}
+		h.leave()
+	})
+}
+
+func TestRecoveryWaitsForContainerd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.leave()
+		h.runtime.Fail("List", errors.New("away"))
+		h.arrive()
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsUnavailable(err) {
+			t.Errorf("not recovered, but: %v", err)
+		}
+		h.runtime.Fail("List", nil)
+		time.Sleep(2 * time.Second)
+		h.phase(first, dyno.Up)
+		h.leave()
+	})
+}
+
+func TestLostContactIsNoExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.runtime.Fail("Wait", errdefs.ErrNotFound)
+		h.start(order(first, "worker.1"))
+		s := h.phase(first, dyno.Crashed)
+		if s.Exit.Failure == "" || s.Exit.Error != dyno.R99 || s.Exit.Code != -1 {
+			t.Errorf("%+v", s.Exit)
+		}
+	})
+}

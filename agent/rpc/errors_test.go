@@ -1,0 +1,367 @@
+package rpc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dynod/dynod/agent/dyno"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+// violations are the fields that a BadRequest detail names.
+func violations(err error) []string {
+	var fields []string
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				fields = append(fields, v.GetField())
+			}
+		}
+	}
+	return fields
+}
+
+func wantViolations(t *testing.T, err error, fields ...string) {
+	t.Helper()
+	wantCode(t, err, codes.InvalidArgument)
+	if got := slices.Sorted(slices.Values(violations(err))); !slices.Equal(got, slices.Sorted(slices.Values(fields))) {
+		t.Errorf("got %q, want %q", got, fields)
+	}
+}
+
+func TestSameOrderTwice(t *testing.T) {
+	h := newHost(t)
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	one, two := h.start(order(first, "worker.1")), h.start(order(first, "worker.1"))
+	if !proto.Equal(one, two) || one.GetLives() != 1 || h.runtime.Creates() != 1 {
+		t.Errorf("got %v, then %v", one, two)
+	}
+}
+
+func TestRefusedOrders(t *testing.T) {
+	h := newHost(t)
+	running := order(first, "worker.1")
+	running.Header.Generation = 3
+	h.start(running)
+	h.phase(first, dyno.Up)
+	tests := map[string]struct {
+		change func(*dynodv1.StartDynoRequest)
+		want   codes.Code
+	}{
+		"another spec":     {func(o *dynodv1.StartDynoRequest) { o.Spec.Command.Line = "other" }, codes.AlreadyExists},
+		"lower generation": {func(o *dynodv1.StartDynoRequest) { o.Header.Generation = 2 }, codes.FailedPrecondition},
+		"too late": {func(o *dynodv1.StartDynoRequest) {
+			o.Header.NotAfter = timestamppb.New(time.Now().Add(-time.Second))
+		}, codes.DeadlineExceeded},
+		"too much memory": {func(o *dynodv1.StartDynoRequest) {
+			o.Header.DynoId, o.Spec.Limits = second, &dynodv1.Limits{MemoryBytes: 64 << 30}
+		}, codes.ResourceExhausted},
+		"bad spec":     {func(o *dynodv1.StartDynoRequest) { o.Spec.App = "No" }, codes.InvalidArgument},
+		"without spec": {func(o *dynodv1.StartDynoRequest) { o.Spec = nil }, codes.InvalidArgument},
+		"nothing":      {func(o *dynodv1.StartDynoRequest) { o.Header, o.Spec = nil, nil }, codes.InvalidArgument},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := proto.CloneOf(running)
+			test.change(o)
+			_, err := h.StartDyno(limited(t), o)
+			wantCode(t, err, test.want)
+			if h.runtime.Creates() != 1 || len(h.agent.List()) != 1 || h.agent.Host().FreeSlots != 3 {
+				t.Error("the refused order had an effect")
+			}
+		})
+	}
+}
+
+func TestNoCapacity(t *testing.T) {
+	h := newHost(t)
+	for i := range 4 {
+		h.start(order(fmt.Sprintf("00000000-0000-4000-8000-00000000001%d", i), "worker.1"))
+	}
+	_, err := h.StartDyno(limited(t), order(first, "worker.5"))
+	wantCode(t, err, codes.ResourceExhausted)
+}
+
+func TestStopErrors(t *testing.T) {
+	h := newHost(t)
+	if d := h.stop(second, 1); d != nil {
+		t.Errorf("stop of an unknown dyno: got %v", d)
+	}
+	running := order(first, "worker.1")
+	running.Header.Generation = 3
+	h.start(running)
+	h.phase(first, dyno.Up)
+	tests := map[string]struct {
+		order *dynodv1.StopDynoRequest
+		want  codes.Code
+	}{
+		"lower generation": {&dynodv1.StopDynoRequest{Header: &dynodv1.OrderHeader{DynoId: first, Generation: 2}}, codes.FailedPrecondition},
+		"too late": {&dynodv1.StopDynoRequest{Header: &dynodv1.OrderHeader{
+			DynoId: first, Generation: 3, NotAfter: timestamppb.New(time.Unix(1, 0)),
+		}}, codes.DeadlineExceeded},
+		"without header": {&dynodv1.StopDynoRequest{}, codes.InvalidArgument},
+		"long grace": {&dynodv1.StopDynoRequest{
+			Header: running.Header, Grace: durationpb.New(2 * time.Hour),
+		}, codes.InvalidArgument},
+	}
+	for name, test := range tests {
+		_, err := h.StopDyno(limited(t), test.order)
+		if status.Code(err) != test.want {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
+	}
+	h.phase(first, dyno.Up)
+}
+
+func TestBadSpecNamesEachField(t *testing.T) {
+	h := newHost(t)
+	o := order(first, "web")
+	o.Spec.App, o.Spec.Artifact.GetSlug().Sha256 = "No", "beef"
+	o.Spec.Environment["A=B"] = "x"
+	_, err := h.StartDyno(limited(t), o)
+	wantViolations(t, err, "spec.app", "spec.name", "spec.artifact.slug.sha256", `spec.environment["A=B"]`)
+
+	_, err = h.StartDyno(limited(t), &dynodv1.StartDynoRequest{Header: &dynodv1.OrderHeader{DynoId: "X"}, Spec: o.Spec})
+	wantViolations(t, err, "header.dyno_id", "header.generation")
+}
+
+func TestMalformedFields(t *testing.T) {
+	h := newHost(t)
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	tests := map[string]func(*dynodv1.StartDynoRequest){
+		"header.trace_id":        func(o *dynodv1.StartDynoRequest) { o.Header.TraceId = "not a trace" },
+		"spec.port":              func(o *dynodv1.StartDynoRequest) { o.Spec.Port = 65536 + 5000 },
+		"spec.limits.cpu_weight": func(o *dynodv1.StartDynoRequest) { o.Spec.Limits.CpuWeight = 20000 },
+		"spec.limits.pids":       func(o *dynodv1.StartDynoRequest) { o.Spec.Limits.Pids = 1 },
+		"spec.restart_policy.kind": func(o *dynodv1.StartDynoRequest) {
+			o.Spec.RestartPolicy.Kind = 99
+		},
+	}
+	malformed := []*durationpb.Duration{
+		{Seconds: -1}, {Nanos: -1}, {Seconds: 1 << 40}, {Nanos: 2e9}, {Seconds: 1, Nanos: -1},
+	}
+	for field, set := range map[string]func(*dynodv1.StartDynoRequest, *durationpb.Duration){
+		"spec.boot_timeout": func(o *dynodv1.StartDynoRequest, d *durationpb.Duration) { o.Spec.BootTimeout = d },
+		"spec.grace":        func(o *dynodv1.StartDynoRequest, d *durationpb.Duration) { o.Spec.Grace = d },
+		"spec.time_to_live": func(o *dynodv1.StartDynoRequest, d *durationpb.Duration) { o.Spec.TimeToLive = d },
+		"spec.restart_policy.reset_after": func(o *dynodv1.StartDynoRequest, d *durationpb.Duration) {
+			o.Spec.RestartPolicy.ResetAfter = d
+		},
+		"spec.restart_policy.delays": func(o *dynodv1.StartDynoRequest, d *durationpb.Duration) {
+			o.Spec.RestartPolicy.Delays = append(o.Spec.RestartPolicy.Delays, d)
+		},
+	} {
+		for _, d := range malformed {
+			tests[field+": "+d.String()] = func(o *dynodv1.StartDynoRequest) { set(o, d) }
+		}
+	}
+	for _, at := range []*timestamppb.Timestamp{{Seconds: 1 << 40}, {Seconds: -1 << 40}, {Nanos: -1}, {Nanos: 2e9}} {
+		tests["header.not_after: "+at.String()] = func(o *dynodv1.StartDynoRequest) { o.Header.NotAfter = at }
+		tests["spec.metadata.release_created_at: "+at.String()] = func(o *dynodv1.StartDynoRequest) { o.Spec.Metadata.ReleaseCreatedAt = at }
+	}
+	for name, spoil := range tests {
+		field, _, _ := strings.Cut(name, ": ")
+		t.Run(name, func(t *testing.T) {
+			o := fullSlug(second)
+			spoil(o)
+			_, err := h.StartDyno(limited(t), o)
+			wantViolations(t, err, field)
+		})
+	}
+}
+
+func TestMalformedFieldsAreNamedTogether(t *testing.T) {
+	h := newHost(t)
+	o := fullSlug(first)
+	o.Header.NotAfter = &timestamppb.Timestamp{Nanos: -1}
+	o.Spec.Grace, o.Spec.Port = durationpb.New(-1), 70000
+	o.Spec.Metadata.ReleaseCreatedAt = &timestamppb.Timestamp{Nanos: -1}
+	_, err := h.StartDyno(limited(t), o)
+	wantViolations(t, err, "header.not_after", "spec.grace", "spec.metadata.release_created_at", "spec.port")
+}
+
+func TestMalformedOtherRequests(t *testing.T) {
+	h := newHost(t)
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	ctx, minus := limited(t), durationpb.New(-time.Second)
+	header := &dynodv1.OrderHeader{DynoId: first, Generation: 1}
+
+	_, err := h.StopDyno(ctx, &dynodv1.StopDynoRequest{Header: header, Grace: minus})
+	wantViolations(t, err, "grace")
+	_, err = h.StopDyno(ctx, &dynodv1.StopDynoRequest{Header: header, Reason: "a\nb"})
+	wantViolations(t, err, "reason")
+	_, err = h.CordonHost(ctx, &dynodv1.CordonHostRequest{Reason: strings.Repeat("x", 201)})
+	wantViolations(t, err, "reason")
+	for _, grace := range []*durationpb.Duration{minus, durationpb.New(2 * time.Hour)} {
+		_, err = drain(ctx, h, &dynodv1.DrainHostRequest{Grace: grace})
+		wantViolations(t, err, "grace")
+	}
+	_, err = logLines(ctx, h, &dynodv1.StreamLogsRequest{DynoId: first, Since: &timestamppb.Timestamp{Nanos: -1}})
+	wantViolations(t, err, "since")
+	for _, s := range []dynodv1.LogStream{0, 4, 257, -1} {
+		_, err = logLines(ctx, h, &dynodv1.StreamLogsRequest{DynoId: first, Streams: []dynodv1.LogStream{1, s}})
+		wantViolations(t, err, "streams")
+	}
+	if h.agent.Host().Cordoned {
+		t.Error("a refused request cordoned the host")
+	}
+	h.phase(first, dyno.Up)
+}
+
+func TestFieldsOfLaterVersions(t *testing.T) {
+	h := newHost(t)
+	for field, set := range map[string]func(*dynodv1.DynoSpec){
+		"spec.attach":              func(s *dynodv1.DynoSpec) { s.Attach = &dynodv1.AttachRequest{} },
+		"spec.log_sinks":           func(s *dynodv1.DynoSpec) { s.LogSinks = []*dynodv1.LogSink{{}} },
+		"spec.log_runtime_metrics": func(s *dynodv1.DynoSpec) { s.LogRuntimeMetrics = true },
+		"spec.metadata.space":      func(s *dynodv1.DynoSpec) { s.Metadata = &dynodv1.Metadata{Space: "x"} },
+	} {
+		o := order(first, "worker.1")
+		set(o.Spec)
+		_, err := h.StartDyno(limited(t), o)
+		wantCode(t, err, codes.Unimplemented)
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%v does not name %s", err, field)
+		}
+	}
+	if len(h.agent.List()) != 0 {
+		t.Error("a refused order had an effect")
+	}
+}
+
+func TestMethodsOfLaterVersions(t *testing.T) {
+	h := newHost(t)
+	ctx := limited(t)
+	calls := map[string]func() error{
+		"ExecDyno": func() error {
+			s, err := h.ExecDyno(ctx)
+			return errors.Join(err, received(s))
+		},
+		"AttachDyno": func() error {
+			s, err := h.AttachDyno(ctx)
+			return errors.Join(err, received(s))
+		},
+		"PrefetchArtifact": func() error {
+			s, err := h.PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{})
+			return errors.Join(err, received(s))
+		},
+		"ListArtifacts": func() error {
+			_, err := h.ListArtifacts(ctx, &dynodv1.ListArtifactsRequest{})
+			return err
+		},
+		"PruneArtifacts": func() error {
+			_, err := h.PruneArtifacts(ctx, &dynodv1.PruneArtifactsRequest{})
+			return err
+		},
+	}
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		if err := calls[name](); status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// received is the error that a stream ends with at once.
+func received[M any](s interface{ Recv() (M, error) }) error {
+	_, err := s.Recv()
+	return err
+}
+
+func TestSignal(t *testing.T) {
+	h := newHost(t)
+	ctx := limited(t)
+	send := func(id string, number int32) error {
+		_, err := h.SignalDyno(ctx, &dynodv1.SignalDynoRequest{DynoId: id, Signal: number})
+		return err
+	}
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	for _, number := range []int32{-1, 0, 9, 19, 65, 1 << 30} {
+		wantViolations(t, send(first, number), "signal")
+	}
+	for _, number := range []int32{1, 10, 64} {
+		if err := send(first, number); err != nil {
+			t.Errorf("signal %d: %v", number, err)
+		}
+	}
+	if got, want := h.runtime.Signals(first), []syscall.Signal{1, 10, 64}; !slices.Equal(got, want) {
+		t.Errorf("got signals %v, want %v", got, want)
+	}
+	wantCode(t, send(second, 1), codes.NotFound)
+	h.stop(first, 1)
+	h.phase(first, dyno.Down)
+	wantCode(t, send(first, 1), codes.FailedPrecondition)
+}
+
+func TestUnknownDyno(t *testing.T) {
+	h := newHost(t)
+	_, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: first})
+	wantCode(t, err, codes.NotFound)
+	_, err = logLines(limited(t), h, &dynodv1.StreamLogsRequest{DynoId: first})
+	wantCode(t, err, codes.NotFound)
+}
+
+func TestContainerdAway(t *testing.T) {
+	h := newHost(t, func(h *host) { h.runtime.Fail("Ping", errors.New("away")) })
+	eventually(t, "the first ping", func() bool { return !h.agent.Host().Reachable })
+	_, err := h.StartDyno(limited(t), order(first, "worker.1"))
+	wantCode(t, err, codes.Unavailable)
+}
+
+// The client of package rpc would not even send so large a message; others do.
+func TestLargeMessage(t *testing.T) {
+	h := newHost(t)
+	conn, err := grpc.NewClient("unix://"+h.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	large := order(first, "worker.1")
+	large.Spec.Environment["LARGE"] = strings.Repeat("x", 4<<20)
+	for _, client := range []dynodv1.AgentServiceClient{h, dynodv1.NewAgentServiceClient(conn)} {
+		_, err := client.StartDyno(limited(t), large)
+		wantCode(t, err, codes.ResourceExhausted)
+		if _, err := client.ListDynos(limited(t), &dynodv1.ListDynosRequest{}); err != nil {
+			t.Errorf("the next call: %v", err)
+		}
+	}
+	if len(h.agent.List()) != 0 {
+		t.Error("a refused order had an effect")
+	}
+}
+
+func TestCallerLeaves(t *testing.T) {
+	h := newHost(t)
+	h.start(order(first, "worker.1"))
+	ctx, cancel := context.WithCancel(limited(t))
+	stream, err := h.WatchDynos(ctx, &dynodv1.WatchDynosRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	eventually(t, "the call's end in the log", func() bool {
+		return strings.Contains(h.log.String(), `"method":"WatchDynos","caller":"`) && strings.Contains(h.log.String(), `"code":"Canceled"`)
+	})
+}

@@ -1,0 +1,86 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/logs"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+func startOrder(in *dynodv1.StartDynoRequest) (agent.StartOrder, error) {
+	if err := later(in.GetSpec()); err != nil {
+		return agent.StartOrder{}, err
+	}
+	var w wire
+	var o agent.StartOrder
+	o.ID, o.Generation, o.NotAfter = w.header(in.GetHeader())
+	o.Spec = w.spec(in.GetSpec())
+	return o, w.err()
+}
+
+// later refuses what this version cannot do, rather than leave it out silently.
+func later(in *dynodv1.DynoSpec) error {
+	var asked []string
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{
+		{"spec.attach", in.GetAttach() != nil},
+		{"spec.log_sinks", len(in.GetLogSinks()) > 0},
+		{"spec.log_runtime_metrics", in.GetLogRuntimeMetrics()},
+		{"spec.metadata.space", in.GetMetadata().GetSpace() != ""},
+	} {
+		if f.set {
+			asked = append(asked, f.field)
+		}
+	}
+	if asked == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", strings.Join(asked, ", "), errdefs.ErrNotImplemented)
+}
+
+func stopOrder(in *dynodv1.StopDynoRequest) (agent.StopOrder, error) {
+	var w wire
+	o := agent.StopOrder{Grace: w.duration("grace", in.GetGrace(), -1), Reason: in.GetReason()}
+	o.ID, o.Generation, o.NotAfter = w.header(in.GetHeader())
+	return o, w.err()
+}
+
+// drainGrace is checked whole before anything is done: a drain begins with a cordon.
+func drainGrace(in *dynodv1.DrainHostRequest) (time.Duration, error) {
+	var w wire
+	grace := w.duration("grace", in.GetGrace(), -1)
+	return grace, errors.Join(w.err(), dyno.ValidateStop(grace, ""))
+}
+
+func readOptions(in *dynodv1.StreamLogsRequest) (logs.ReadOptions, error) {
+	var w wire
+	o := logs.ReadOptions{Follow: in.GetFollow(), Tail: -1, Since: w.instant("since", in.GetSince())}
+	if in.Tail != nil {
+		o.Tail = int(in.GetTail())
+	}
+	for _, s := range in.GetStreams() {
+		if _, known := dynodv1.LogStream_name[int32(s)]; !known || s == dynodv1.LogStream_LOG_STREAM_UNSPECIFIED {
+			w.refuse("streams", "no stream of number %d", s)
+		}
+		o.Streams = append(o.Streams, logs.Stream(s))
+	}
+	return o, w.err()
+}
+
+// ended makes a caller's leaving a plain error of the context.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	"github.com/dynod/dynod/agent"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+// goodbye is how long calls in flight may go on when the agent leaves.
+const goodbye = 3 * time.Second
+
+// Server serves AgentService, gRPC health and reflection on one listener.
+type Server struct {
+	grpc   *grpc.Server
+	health *health.Server
+	lis    net.Listener
+}
+
+// NewServer puts a server together; who may connect is decided by creds (ServerTLS, PeerCredentials).
+func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCredentials, log *slog.Logger) *Server {
+	guard := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
+		log.Error("panic in a call", "panic", p, "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, "the agent failed on this call; it is logged")
+	})
+	s := grpc.NewServer(append(ServeOptions(),
+		grpc.Creds(creds),
+		grpc.ChainUnaryInterceptor(auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),
+		grpc.ChainStreamInterceptor(auditStream(log), readyStream(a), recovery.StreamServerInterceptor(guard)),
+	)...)
+	h := health.NewServer()
+	h.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	dynodv1.RegisterAgentServiceServer(s, &service{agent: a})
+	healthpb.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return &Server{grpc: s, health: h, lis: lis}
+}
+
+// ready refuses what could only be answered wrongly before the agent knows all dynos of its host.
+func ready(a *agent.Agent, method string) error {
+	service := "/" + dynodv1.AgentService_ServiceDesc.ServiceName + "/"
+	if !strings.HasPrefix(method, service) || method == dynodv1.AgentService_GetHost_FullMethodName {
+		return nil
+	}
+	select {
+	case <-a.Ready():
+		return nil
+	default:
+		return fmt.Errorf("the agent is still taking over this host's dynos: %w", errdefs.ErrUnavailable)
+	}
+}
+
+func readyUnary(a *agent.Agent) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if err := ready(a, info.FullMethod); err != nil {
+			return nil, err
+		}
+		return next(ctx, in)
+	}
+}
+
+func readyStream(a *agent.Agent) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		if err := ready(a, info.FullMethod); err != nil {
+			return err
+		}
+		return next(srv, stream)
+	}
+}
+
+// Run serves until ctx ends, then lets calls in flight finish for a moment. ready turns health to SERVING when closed.
+func (s *Server) Run(ctx context.Context, ready <-chan struct{}) error {
+	served := make(chan error, 1)
+	go func() { served <- s.grpc.Serve(s.lis) }()
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+		case err := <-served:
+			return wrapServe(s.lis, err)
+		case <-ctx.Done():
+			s.health.Shutdown()
+			kill := time.AfterFunc(goodbye, s.grpc.Stop)
+			defer kill.Stop()
+			s.grpc.GracefulStop()
+			return wrapServe(s.lis, <-served)
+		}
+	}
+}
+
+func wrapServe(lis net.Listener, err error) error {
+	if err == nil || errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", lis.Addr(), err)
+}

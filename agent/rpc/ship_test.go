@@ -1,0 +1,165 @@
+package rpc_test
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/logs"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+// sent is what Send returned.
+type sent struct {
+	ack logs.Ack
+	err error
+}
+
+func ship(ctx context.Context, s *rpc.Shipper, lines ...logs.Line) <-chan sent {
+	out := make(chan sent, 1)
+	go func() {
+		ack, err := s.Send(ctx, logs.Batch{ID: 77, Lines: lines})
+		out <- sent{ack, err}
+	}()
+	return out
+}
+
+func said(id string, stream logs.Stream, offset int64, text string) logs.Line {
+	return logs.Line{Dyno: id, Stream: stream, Offset: offset, Size: int64(len(text)) + 1, Time: noon, Text: []byte(text)}
+}
+
+func shown(stream dynodv1.LogStream, offset int64, text string) *dynodv1.LogLine {
+	return &dynodv1.LogLine{Stream: stream, Offset: offset, Size: int64(len(text)) + 1, Time: timestamppb.New(noon), Text: []byte(text)}
+}
+
+// delivered answers a batch with a cursor.
+func delivered(batch uint64, id string, stream dynodv1.LogStream, offset int64) *dynodv1.ShipLogsResponse {
+	return &dynodv1.ShipLogsResponse{Batch: batch, Delivered: []*dynodv1.LogCursor{{DynoId: id, Stream: stream, Offset: offset}}}
+}
+
+func TestShip(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	done := ship(limited(t), s,
+		said(first, logs.Stdout, 0, "one"), said(second, logs.Stdout, 5, "\xff\x00"), said(first, logs.Stderr, 0, "two"),
+		said(first, logs.Stdout, 4, "three"), said(second, logs.Stdout, 8, "four"))
+	stream := accept(t, p.batches)
+	got := stream.receive()
+	want := &dynodv1.ShipLogsRequest{Batch: 1, Host: "h", Dynos: []*dynodv1.DynoLines{
+		{DynoId: first, Lines: []*dynodv1.LogLine{shown(1, 0, "one"), shown(2, 0, "two"), shown(1, 4, "three")}},
+		{DynoId: second, Lines: []*dynodv1.LogLine{shown(1, 5, "\xff\x00"), shown(1, 8, "four")}},
+	}}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	stream.send(&dynodv1.ShipLogsResponse{Batch: 1, Delivered: []*dynodv1.LogCursor{
+		{DynoId: first, Stream: dynodv1.LogStream_LOG_STREAM_STDOUT, Offset: 10},
+		{DynoId: first, Stream: dynodv1.LogStream_LOG_STREAM_STDERR, Offset: 4},
+		{DynoId: second, Stream: dynodv1.LogStream_LOG_STREAM_STDOUT, Offset: 8},
+	}})
+	answer := next(t, "answers", done)
+	offsets := map[logs.Key]int64{{Dyno: first, Stream: logs.Stdout}: 10, {Dyno: first, Stream: logs.Stderr}: 4, {Dyno: second, Stream: logs.Stdout}: 8}
+	if diff := cmp.Diff(offsets, answer.ack.Offsets); diff != "" || answer.err != nil {
+		t.Errorf("%v %s", answer.err, diff)
+	}
+
+	done = ship(limited(t), s, said(first, logs.Stdout, 10, "five"))
+	if m := stream.receive(); m.GetBatch() != 2 { // of the same stream
+		t.Errorf("got %v", m)
+	}
+	stream.send(&dynodv1.ShipLogsResponse{Batch: 2}) // nothing delivered
+	if answer := next(t, "answers", done); answer.err != nil || len(answer.ack.Offsets) != 0 {
+		t.Errorf("got %+v", answer)
+	}
+}
+
+// After any trouble the next batch goes over a stream of its own, with numbers from 1.
+func TestShipAfterTrouble(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	line := said(first, logs.Stdout, 0, "one")
+	good := func() *session[dynodv1.ShipLogsRequest, dynodv1.ShipLogsResponse] {
+		t.Helper()
+		done := ship(limited(t), s, line)
+		stream := accept(t, p.batches)
+		if m := stream.receive(); m.GetBatch() != 1 {
+			t.Fatalf("got %v", m)
+		}
+		stream.send(delivered(1, first, 1, 4))
+		if answer := next(t, "answers", done); answer.err != nil || answer.ack.Offsets[logs.Key{Dyno: first, Stream: logs.Stdout}] != 4 {
+			t.Fatalf("got %+v", answer)
+		}
+		return stream
+	}
+
+	stream := good()
+	done := ship(limited(t), s, line)
+	stream.receive()
+	stream.send(delivered(1, first, 1, 4)) // of the batch before
+	if answer := next(t, "answers", done); answer.err == nil || len(answer.ack.Offsets) > 0 {
+		t.Errorf("wrong batch number: got %+v", answer)
+	}
+	wait(t, "the stream's end", stream.stream.Context().Done())
+
+	stream = good()
+	done = ship(limited(t), s, line)
+	stream.receive()
+	stream.end()
+	answer := next(t, "answers", done)
+	wantCode(t, answer.err, codes.Unknown)
+
+	stream = good()
+	ctx, cancel := context.WithCancel(limited(t))
+	done = ship(ctx, s, line)
+	stream.receive()
+	cancel()
+	answer = next(t, "answers", done)
+	wantCode(t, answer.err, codes.Canceled)
+	wait(t, "the stream's end", stream.stream.Context().Done())
+
+	stream = good()
+	stream.end() // while no batch is under way
+	wait(t, "the stream's end", stream.stream.Context().Done())
+	if answer := next(t, "answers", ship(limited(t), s, line)); answer.err == nil {
+		t.Error("a batch over a stream that had ended was delivered")
+	}
+	good()
+}
+
+func TestShipToNobody(t *testing.T) {
+	s := rpc.NewShipper(dial(t, filepath.Join(memoryDir(t), "nobody")), "h")
+	_, err := s.Send(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, 0, "one")}})
+	wantCode(t, err, codes.Unavailable)
+}
+
+// A peer that takes the connection and never says a word holds a call for seconds, but not beyond its context.
+func TestShipToASilentPeer(t *testing.T) {
+	socket := filepath.Join(memoryDir(t), "s")
+	lis, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lis.Close() })
+	s := rpc.NewShipper(dial(t, socket), "h")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := ship(ctx, s, said(first, logs.Stdout, 0, "one"))
+	conn, err := lis.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	begun := time.Now()
+	cancel()
+	answer := next(t, "answers", done)
+	if took := time.Since(begun); answer.err == nil || took > time.Second {
+		t.Errorf("got %+v after %s", answer, took)
+	}
+}

@@ -1,0 +1,92 @@
+package rpc
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/logs"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+var phases = map[dyno.Phase]dynodv1.Phase{
+	dyno.Starting: dynodv1.Phase_PHASE_STARTING,
+	dyno.Up:       dynodv1.Phase_PHASE_UP,
+	dyno.Stopping: dynodv1.Phase_PHASE_STOPPING,
+	dyno.Down:     dynodv1.Phase_PHASE_DOWN,
+	dyno.Crashed:  dynodv1.Phase_PHASE_CRASHED,
+	dyno.Complete: dynodv1.Phase_PHASE_COMPLETE,
+}
+
+func toDyno(s agent.Status) *dynodv1.Dyno {
+	l := s.Spec.Limits
+	return &dynodv1.Dyno{
+		Id: s.ID, Generation: s.Generation, App: s.Spec.App, Name: s.Spec.Name, Type: s.Spec.Type, Size: s.Spec.Size,
+		Phase: phases[s.Phase], PhaseSince: toTime(s.Since), AcceptedAt: toTime(s.Accepted),
+		Limits: &dynodv1.Limits{
+			MemoryBytes: l.Memory, CpuWeight: uint32(l.CPUWeight), CpuCeilingMilli: uint32(l.CPUMilli), Pids: uint32(l.Pids),
+		},
+		Address: toAddress(s.Address), Port: uint32(s.Spec.Port), HostPort: uint32(s.HostPort), Pid: uint32(s.PID), Lives: uint32(s.Lives),
+		Exit: toExit(s.Exit), NextStartAt: toTime(s.NextStart), Reason: text(s.Reason), Artifact: s.Spec.Artifact.String(),
+		Command: s.Spec.Command.Shown(strconv.Itoa(int(s.Spec.Port))), Stuck: s.Stuck,
+	}
+}
+
+func toDynos(all []agent.Status) []*dynodv1.Dyno {
+	out := make([]*dynodv1.Dyno, len(all))
+	for i, s := range all {
+		out[i] = toDyno(s)
+	}
+	return out
+}
+
+func toExit(e *dyno.Exit) *dynodv1.Exit {
+	if e == nil {
+		return nil
+	}
+	return &dynodv1.Exit{
+		Code: int32(e.Code), Signal: int32(e.Signal), OutOfMemory: e.OOM, At: toTime(e.At),
+		PlatformFailure: text(e.Failure), ErrorCode: string(e.Error),
+	}
+}
+
+func toHost(h agent.Host) *dynodv1.Host {
+	return &dynodv1.Host{
+		Name: h.Name, AgentVersion: h.Version, BootId: h.BootID, AgentStartedAt: toTime(h.Started),
+		Capacity:            &dynodv1.Capacity{MemoryBytes: h.Memory, Dynos: uint32(h.Slots), CpuMilli: uint32(h.CPUMilli)},
+		Free:                &dynodv1.Capacity{MemoryBytes: h.FreeMemory, Dynos: uint32(h.FreeSlots), CpuMilli: uint32(h.CPUMilli)},
+		Pressure:            &dynodv1.Pressure{Cpu: h.Pressure.CPU, Memory: h.Pressure.Memory, Io: h.Pressure.IO},
+		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
+		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
+	}
+}
+
+func toLine(l logs.Line) *dynodv1.LogLine {
+	return &dynodv1.LogLine{
+		Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: toTime(l.Time),
+		Text: l.Text, Continued: l.Continued, LostBytes: l.Lost,
+	}
+}
+
+// text makes an error's words fit for a string of the wire, which must be valid UTF-8: they may quote what a dyno's
+// makers chose, and one dyno's odd bytes must not silence the reports of the whole host.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+func toTime(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func toAddress(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

@@ -1,0 +1,146 @@
+// Package state keeps what must survive a restart of the agent: one JSON file a dyno on disk, which an operator can
+// read, and beside it on tmpfs the secret part of the order. A record is durable when Save returns. The package never
+// repairs or removes a file that it cannot read.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/agent/dyno"
+)
+
+// version of the files that this agent writes. A file of a newer one is left alone.
+const version = 1
+
+// Store is a pair of directories. Calls for one id must not overlap; its runner sees to that.
+type Store struct{ records, secrets string }
+
+// Open makes the directories (0700) where they are missing. The secrets' one must lie on tmpfs: elsewhere it is an error.
+func Open(records, secrets string) (*Store, error) {
+	for _, dir := range []string{records, secrets} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make state directory: %w", err)
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(secrets, &st); err != nil {
+		return nil, fmt.Errorf("look at %s: %w", secrets, err)
+	}
+	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+		return nil, fmt.Errorf("%s is not on tmpfs: configuration values would reach a disk", secrets)
+	}
+	return &Store{records, secrets}, nil
+}
+
+// file is the form of a record on disk.
+type file struct {
+	Version int `json:"version"`
+	dyno.Record
+}
+
+// Add writes a new record with its secret part, the secret first: a record without one is a dyno of an earlier boot.
+func (s *Store) Add(r dyno.Record) error {
+	data, err := json.Marshal(r.Spec.Secret)
+	if err != nil {
+		return fmt.Errorf("encode secret: %w", err)
+	}
+	if err := os.WriteFile(s.secret(r.ID), data, 0o600); err != nil {
+		return fmt.Errorf("write secret: %w", err)
+	}
+	if err := s.Save(r); err != nil {
+		return errors.Join(err, s.Remove(r.ID))
+	}
+	return nil
+}
+
+// Save writes a record, whole or not at all; it is on the disk when Save returns.
+func (s *Store) Save(r dyno.Record) error {
+	data, err := json.MarshalIndent(file{version, r}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode record: %w", err)
+	}
+	if err := renameio.WriteFile(s.record(r.ID), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return syncDir(s.records)
+}
+
+// Remove forgets a dyno. Nil when nothing is there.
+func (s *Store) Remove(id string) error {
+	var errs []error
+	for _, path := range []string{s.record(id), s.secret(id)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove state: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Entry is one record as Load finds it.
+type Entry struct {
+	ID     string
+	Record dyno.Record
+	Secret bool  // the secret part is there and in Record
+	Err    error // the record cannot be read: damaged, or of a newer version
+}
+
+// Load reads every record.
+func (s *Store) Load() ([]Entry, error) {
+	names, err := filepath.Glob(filepath.Join(s.records, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list records: %w", err)
+	}
+	entries := make([]Entry, 0, len(names))
+	for _, name := range names {
+		entries = append(entries, s.load(strings.TrimSuffix(filepath.Base(name), ".json")))
+	}
+	return entries, nil
+}
+
+func (s *Store) load(id string) Entry {
+	e := Entry{ID: id}
+	data, err := os.ReadFile(s.record(id))
+	if err != nil {
+		e.Err = err
+		return e
+	}
+	var f file
+	switch err := json.Unmarshal(data, &f); {
+	case err != nil:
+		e.Err = fmt.Errorf("damaged record: %w", err)
+	case f.Version > version:
+		e.Err = fmt.Errorf("record of version %d, this agent knows %d", f.Version, version)
+	case f.ID != id || f.Phase == "" || dyno.ValidateHeader(f.ID, f.Generation) != nil:
+		e.Err = errors.New("damaged record: fields are missing")
+	}
+	if e.Err != nil {
+		return e
+	}
+	e.Record = f.Record
+	if data, err = os.ReadFile(s.secret(id)); err == nil {
+		e.Secret = json.Unmarshal(data, &e.Record.Spec.Secret) == nil
+	}
+	e.Record.Spec.Secret.Gone = !e.Secret
+	return e
+}
+
+func (s *Store) record(id string) string { return filepath.Join(s.records, id+".json") }
+func (s *Store) secret(id string) string { return filepath.Join(s.secrets, id+".json") }
+
+// syncDir makes a rename in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

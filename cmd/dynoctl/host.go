@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+func (c *ctl) host() *cobra.Command {
+	return &cobra.Command{
+		Use:   "host",
+		Short: "Show the host: capacity, pressure, warnings",
+		Args:  cobra.NoArgs,
+		RunE: c.withAgent(func(ctx context.Context, agent dynodv1.AgentServiceClient, _ []string) error {
+			answer, err := agent.GetHost(ctx, &dynodv1.GetHostRequest{})
+			if err != nil {
+				return err
+			}
+			return c.writeHost(answer.GetHost())
+		}),
+	}
+}
+
+func (c *ctl) writeHost(h *dynodv1.Host) error {
+	if c.json() {
+		return c.writeJSON(h)
+	}
+	f := facts{
+		{"Name", h.GetName()},
+		{"Accepts starts", acceptsStarts(h)},
+		{"Agent", h.GetAgentVersion()},
+		{"Agent started", stamp(h.GetAgentStartedAt())},
+		{"Kernel", h.GetKernel()},
+		{"Boot", h.GetBootId()},
+		{"Capacity", capacity(h.GetCapacity())},
+		{"Free", capacity(h.GetFree())},
+		{"Pressure", pressure(h.GetPressure())},
+		{"containerd", reachable(h.GetContainerdReachable())},
+		{"Logs waiting", bytesOf(h.GetSpoolBacklogBytes())},
+		{"Unreadable records", strings.Join(h.GetUnreadable(), ", ")},
+	}
+	for _, w := range h.GetWarnings() {
+		f = append(f, [2]string{"Warning", w})
+	}
+	return c.writeFacts(f)
+}
+
+func acceptsStarts(h *dynodv1.Host) string {
+	switch {
+	case h.GetDraining():
+		return "no: draining"
+	case h.GetCordoned():
+		return "no: cordoned"
+	default:
+		return "yes"
+	}
+}
+
+func capacity(a *dynodv1.Capacity) string {
+	if a == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d dynos, %s memory, %g CPUs", a.GetDynos(), unitsOrZero(a.GetMemoryBytes()), float64(a.GetCpuMilli())/1000)
+}
+
+func unitsOrZero(n int64) string {
+	if n == 0 {
+		return "0B"
+	}
+	return bytesOf(n)
+}
+
+func pressure(p *dynodv1.Pressure) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("cpu %.1f%%, memory %.1f%%, io %.1f%%", p.GetCpu(), p.GetMemory(), p.GetIo())
+}
+
+func reachable(yes bool) string {
+	if yes {
+		return "reachable"
+	}
+	return "NOT reachable"
+}

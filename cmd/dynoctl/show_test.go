@@ -1,0 +1,155 @@
+package main_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestPs(t *testing.T) {
+	a := newAgent(t)
+	want(t, run(t, a, "", "ps"), 0, `
+ID        APP   NAME      SIZE         PHASE             SINCE  LIVES  ADDRESS     HOSTPORT  EXIT
+1b671a64  shop  web.1     standard-1x  down              2d     1      -           -         143
+1b671a64  shop  web.1     standard-1x  up                5m     2      172.16.0.2  20000     137 R15 OOM
+2c0a1e7e  shop  worker.1  eco          crashed           3h     1      -           -         lost R99
+3d0a1e7e  blog  worker.1  eco          starting (stuck)  -      0      -           -         -
+`, "")
+}
+
+func TestInspect(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) { w.dynos[1].PhaseSince = morning })
+	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
+		want(t, run(t, a, "", "inspect", word), 0, `
+Id:           1b671a64-40d5-491e-99b0-da01ff1f3341
+Generation:   3
+App:          shop
+Name:         web.1
+Type:         web
+Size:         standard-1x
+Phase:        up
+Since:        2026-01-02T15:04:05Z
+Accepted:     2026-01-02T15:04:05Z
+Artifact:     heroku-24 SHA256:abc
+Command:      bin/web -p 5000\x1b[31m
+Memory:       512MiB
+CPU weight:   100
+CPU ceiling:  1.5 CPUs
+Processes:    256
+Address:      172.16.0.2
+Port:         5000
+Host port:    20000
+Pid:          4711
+Lives:        2
+Last exit:    137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
+`, "")
+	}
+}
+
+func TestNames(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) { w.dynos[2].Phase = w.dynos[3].Phase }) // two living workers
+	want(t, run(t, a, "", "inspect", "worker.1"), 2, "",
+		"dynoctl: \"worker.1\" means 2 dynos: "+workerID+", "+otherID+"\n")
+	want(t, run(t, a, "", "inspect", "web.9"), 4, "",
+		"dynoctl: no dyno has the name \"web.9\" or an id that begins so\n")
+	want(t, run(t, a, "", "inspect", ""), 4, "",
+		"dynoctl: no dyno has the name \"\" or an id that begins so\n")
+}
+
+func TestJSON(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) { w.dynos[3].PhaseSince = morning })
+	for range 3 { // the encoder under it varies its output from build to build, and so does this from run to run
+		want(t, run(t, a, "", "-o", "json", "inspect", otherID), 0, `
+{
+  "id": "3d0a1e7e-0000-4000-8000-000000000003",
+  "generation": "1",
+  "app": "blog",
+  "name": "worker.1",
+  "type": "worker",
+  "size": "eco",
+  "phase": "PHASE_STARTING",
+  "phaseSince": "2026-01-02T15:04:05.678901Z",
+  "acceptedAt": null,
+  "limits": null,
+  "address": "",
+  "port": 0,
+  "hostPort": 0,
+  "pid": 0,
+  "lives": 0,
+  "exit": null,
+  "nextStartAt": null,
+  "reason": "",
+  "artifact": "",
+  "command": "",
+  "stuck": true
+}
+`, "")
+	}
+	var list struct{ Dynos []struct{ ID string } }
+	got := run(t, a, "", "ps", "--output", "json")
+	if err := json.Unmarshal([]byte(got.out), &list); err != nil || len(list.Dynos) != 4 {
+		t.Errorf("ps: got %v, %v", list, err)
+	}
+	a.change(func(w *world) { w.dynos = nil })
+	want(t, run(t, a, "", "ps", "-o", "json"), 0, "{\n  \"dynos\": []\n}\n", "")
+}
+
+func TestHost(t *testing.T) {
+	a := newAgent(t)
+	text := `
+Name:            host1
+Accepts starts:  yes
+Agent:           9.9.9
+Agent started:   2026-01-02T15:04:05Z
+Kernel:          6.1
+Boot:            b
+Capacity:        100 dynos, 8GiB memory, 2 CPUs
+Free:            96 dynos, 512MiB memory, 1.5 CPUs
+Pressure:        cpu 12.3%, memory 0.0%, io 0.5%
+containerd:      reachable
+Logs waiting:    2KiB
+Warning:         no swap
+Warning:         clock\x1b[2J is off
+`
+	want(t, run(t, a, "", "host"), 0, text, "")
+	want(t, run(t, a, "", "cordon", "--reason", "disk"), 0, strings.Replace(text, "yes", "no: cordoned", 1), "")
+	want(t, run(t, a, "", "uncordon"), 1, "", "dynoctl: the agent does not offer this: method UncordonHost not implemented\n")
+}
+
+func TestVersion(t *testing.T) {
+	a := newAgent(t)
+	want(t, run(t, a, "", "version"), 0, "dynoctl:  1.2.3\nagent:    9.9.9\n", "")
+	want(t, run(t, a, "", "version", "-o", "json"), 0, "{\n  \"dynoctl\": \"1.2.3\",\n  \"agent\": \"9.9.9\"\n}\n", "")
+	a.socket = "/nowhere/s"
+	want(t, run(t, a, "", "version"), 0, "dynoctl:  1.2.3\n", "dynoctl: the agent at unix:///nowhere/s is not available: "+
+		"dial unix /nowhere/s: connect: no such file or directory (is dynod running?)\n")
+}
+
+func TestCompletion(t *testing.T) {
+	a := newAgent(t)
+	if got := run(t, a, "", "completion", "bash"); got.code != 0 || !strings.Contains(got.out, "__start_dynoctl") {
+		t.Errorf("got %+v", got)
+	}
+	got := run(t, a, "", "__complete", "inspect", "")
+	for _, line := range []string{"shop/web.1\tup, " + webID, "blog/worker.1\tstarting (stuck), " + otherID, ":4\n"} {
+		if !strings.Contains(got.out, line) {
+			t.Errorf("got %q, want %q in it", got.out, line)
+		}
+	}
+	for _, args := range [][]string{{"--socket", "/nowhere", "inspect", ""}, {"inspect", "shop/web.1", ""}} {
+		if got := run(t, a, "", append([]string{"__complete"}, args...)...); got.out != ":4\n" {
+			t.Errorf("%q: got %q, want nothing offered", args, got.out)
+		}
+	}
+}
+
+func TestManPages(t *testing.T) {
+	dir := t.TempDir()
+	want(t, run(t, newAgent(t), "", "docs", "man", dir+"/man"), 0, "", "")
+	if got := run(t, newAgent(t), "", "--help"); strings.Contains(got.out, "docs") {
+		t.Error("docs is not hidden")
+	}
+}

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+)
+
+// Config is every setting of dynod, complete and checked when it comes from Load. What a field means, its unit and
+// its bounds stand in the table of settings.go.
+type Config struct {
+	HostName string
+	StateDir string
+	RunDir   string
+	SpoolDir string
+
+	Log        Log
+	Host       Host
+	API        API
+	Upstream   Upstream
+	Containerd Containerd
+	Network    Network
+	Artifacts  Artifacts
+	Logs       Logs
+	Defaults   Defaults
+	Sizes      map[string]Size
+}
+
+// Log says how dynod's own log looks.
+type Log struct {
+	Level  slog.Level
+	Format string // auto, text, json or journal
+}
+
+// Host says how much of the host dynos may have.
+type Host struct {
+	MaxDynos      int
+	MemoryReserve int64  // bytes
+	UserNamespace string // required or off
+	FirstUID      uint32
+}
+
+// API is the agent's own gRPC service.
+type API struct {
+	Socket         string
+	SocketUIDs     []uint32
+	Listen         string // empty: no TCP
+	Cert, Key, CA  string
+	AllowedClients []string
+}
+
+// Upstream is the control plane that the agent reports to.
+type Upstream struct {
+	Address       string // empty: none
+	Cert, Key, CA string
+	ServerName    string
+	Heartbeat     time.Duration
+}
+
+// Containerd says which containerd runs the dynos, and how.
+type Containerd struct {
+	Address      string
+	Namespace    string
+	CgroupParent string
+	Init         string
+}
+
+// Network says which addresses and ports dynos get, and what is closed to them.
+type Network struct {
+	Block         netip.Prefix
+	FirstHostPort uint16
+	ClosedPorts   []uint16
+	Nameservers   []netip.Addr
+}
+
+// Artifacts says what dynos may be made of and where it comes from.
+type Artifacts struct {
+	Stacks              map[string]string
+	AllowFileURLs       bool
+	AllowHTTPURLs       bool
+	PlainHTTPRegistries []string
+	MaxSlugBytes        int64
+	MaxUnpackedBytes    int64
+}
+
+// Logs bounds what the dynos' output takes on disk.
+type Logs struct {
+	SpoolBytes int64
+	KeepBytes  int64
+}
+
+// Defaults hold for an order that does not say otherwise.
+type Defaults struct {
+	Size         string
+	Port         uint16
+	BootTimeout  time.Duration
+	Grace        time.Duration
+	KeepFinished time.Duration
+}
+
+// Size is what a dyno of one size may use.
+type Size struct {
+	Memory    int64 // bytes
+	Swap      bool
+	CPUWeight uint64
+	Pids      int64
+	NoFile    uint64
+}
+
+// CaptureSocket is the path on which dynod capture listens.
+func (c Config) CaptureSocket() string { return filepath.Join(c.RunDir, "capture.sock") }

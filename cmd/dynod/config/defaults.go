@@ -1,0 +1,42 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// firstUID lies above every range that distributions and systemd give away (systemd's documents/UIDS-GIDS), with
+// room for 4,094 slots before the next one that is taken.
+const firstUID = 1879048192
+
+var defaultBlock = netip.MustParsePrefix("172.16.0.0/12")
+
+// Default returns the settings of a host whose configuration says nothing.
+func Default() Config {
+	c := Config{
+		StateDir: "/var/lib/dynod",
+		RunDir:   "/run/dynod",
+		Log:      Log{Format: "auto"},
+		Host:     Host{MaxDynos: 256, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID},
+		API:      API{SocketUIDs: []uint32{0}},
+		Upstream: Upstream{Heartbeat: 10 * time.Second},
+		Containerd: Containerd{
+			Address:      "/run/containerd/containerd.sock",
+			Namespace:    "dynod",
+			CgroupParent: "/dynos",
+			Init:         "/usr/libexec/dynod/dyno-init",
+		},
+		Network:   Network{Block: defaultBlock, FirstHostPort: 20000, ClosedPorts: []uint16{25}},
+		Artifacts: Artifacts{Stacks: map[string]string{}, MaxSlugBytes: 500 * mib, MaxUnpackedBytes: 4 * gib},
+		Logs:      Logs{SpoolBytes: 64 * mib, KeepBytes: mib},
+		Defaults: Defaults{
+			Size:         "standard-1x",
+			Port:         5000,
+			BootTimeout:  60 * time.Second,
+			Grace:        30 * time.Second,
+			KeepFinished: 5 * time.Minute,
+		},
+		Sizes: defaultSizes(),
+	}
+	return c
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// setting is one row of the table: a key, where its value lives and what it means.
+type setting struct {
+	key   string // "section.key", or "key" at the top of the file
+	value value
+	doc   string
+	from  string // source of the value in force, empty for the default
+}
+
+// env is the setting's environment variable; a size's settings have none, they come from files only.
+func (s *setting) env() string {
+	if strings.HasPrefix(s.key, "sizes.") {
+		return ""
+	}
+	return "DYNOD_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+}
+
+// usage is doc, with the bounds where there are some.
+func (s *setting) usage() string {
+	kind, allowed := s.value.kind(), s.value.allowed()
+	if _, bounds, ok := strings.Cut(allowed, kind+", "); ok {
+		return strings.TrimSuffix(s.doc, ".") + " (" + bounds + ")."
+	}
+	return s.doc
+}
+
+// section is the part of the key before its last dot.
+func (s *setting) section() string { return s.key[:max(0, strings.LastIndexByte(s.key, '.'))] }
+
+// name is the part of the key after its last dot.
+func (s *setting) name() string { return s.key[strings.LastIndexByte(s.key, '.')+1:] }
+
+// sections explains each [section] in the default file and in the reference, in their order.
+var sections = []struct{ name, doc string }{
+	{"", "Where things are."},
+	{"log", "dynod's own log, on standard error."},
+	{"host", "How much of the host dynos may have."},
+	{"api", "The service for orders and questions: a unix socket, and TCP with TLS 1.3 and client certificates."},
+	{"upstream", "The control plane that hears about this host and its dynos."},
+	{"containerd", "The containerd that runs the dynos."},
+	{"network", "Addresses and ports of dynos. IPv4 only."},
+	{"artifacts", "What dynos are made of."},
+	{"logs", "Output of dynos on its way to the control plane."},
+	{"defaults", "For orders that do not say otherwise."},
+	{"sizes", "Sizes by name. Set single keys of a size, or add a size of your own: its memory is then required."},
+}
+
+// settings is the table of everything but the sizes.
+func (c *Config) settings() []*setting {
+	return slices.Concat(c.placeSettings(), c.doorSettings(), c.dynoSettings())
+}
+
+func (c *Config) placeSettings() []*setting {
+	return []*setting{
+		{key: "host_name", value: scalarOf(&c.HostName, hostCodec), doc: "Name of this host in reports. Empty: the kernel's host name."},
+		{key: "state_dir", value: path(&c.StateDir), doc: "What must survive a reboot: records of dynos, slugs, root file systems."},
+		{key: "run_dir", value: path(&c.RunDir), doc: "Sockets, namespaces and launch plans, which hold secrets: must be on a tmpfs."},
+		{key: "spool_dir", value: path(&c.SpoolDir), doc: "Output of dynos until it is delivered. Empty: spool in state_dir."},
+
+		{key: "log.level", value: level(&c.Log.Level), doc: "Least level that is written."},
+		{key: "log.format", value: oneOf(&c.Log.Format, "auto", "text", "json", "journal"), doc: "Format of a line. auto: journal under systemd, text on a terminal, otherwise json."},
+
+		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes one of as many slots: address, host port, range of ids."},
+		{key: "host.memory_reserve", value: bytes(&c.Host.MemoryReserve, 0, 1<<40), doc: "Memory that is never promised to dynos, for the system and dynod."},
+		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
+		{key: "host.first_uid", value: whole(&c.Host.FirstUID, 65536, 1<<32-65537), doc: "First host user and group id of slot 0; every slot takes the next 65536."},
+	}
+}
+
+func (c *Config) doorSettings() []*setting {
+	return []*setting{
+		{key: "api.socket", value: path(&c.API.Socket), doc: "Unix socket of the service. Empty: dynod.sock in run_dir."},
+		{key: "api.socket_uids", value: list(&c.API.SocketUIDs, wholeOf[uint32](0, 1<<32-2)), doc: "User ids that may use the socket."},
+		{key: "api.listen", value: scalarOf(&c.API.Listen, listenCodec), doc: "Address and port of the service, such as 0.0.0.0:7070. Empty: none."},
+		{key: "api.cert", value: path(&c.API.Cert), doc: "Certificate of the service, PEM. Read again when it changes, as all certificates are."},
+		{key: "api.key", value: path(&c.API.Key), doc: "Its key, PEM."},
+		{key: "api.ca", value: path(&c.API.CA), doc: "Authorities that client certificates must come from, PEM."},
+		{key: "api.allowed_clients", value: list(&c.API.AllowedClients, wordCodec), doc: "Clients that may give orders: DNS name, URI or common name of their certificates."},
+
+		{key: "upstream.address", value: scalarOf(&c.Upstream.Address, dialCodec), doc: "host:port of the control plane, or unix:///path. Empty: none; nothing is reported or shipped."},
+		{key: "upstream.cert", value: path(&c.Upstream.Cert), doc: "Certificate that the agent shows, PEM."},
+		{key: "upstream.key", value: path(&c.Upstream.Key), doc: "Its key, PEM."},
+		{key: "upstream.ca", value: path(&c.Upstream.CA), doc: "Authorities that the control plane's certificate must come from, PEM."},
+		{key: "upstream.server_name", value: scalarOf(&c.Upstream.ServerName, hostCodec), doc: "Name in the control plane's certificate. Empty: the host of the address."},
+		{key: "upstream.heartbeat", value: duration(&c.Upstream.Heartbeat, time.Second, time.Hour), doc: "Time between two reports of the host."},
+
+		{key: "containerd.address", value: path(&c.Containerd.Address), doc: "containerd's socket."},
+		{key: "containerd.namespace", value: scalarOf(&c.Containerd.Namespace, nameCodec), doc: "containerd namespace of the dynos; dynod takes everything in it for its own."},
+		{key: "containerd.cgroup_parent", value: scalarOf(&c.Containerd.CgroupParent, cgroupCodec), doc: "Cgroup above those of the dynos, from the root of the hierarchy."},
+		{key: "containerd.init", value: path(&c.Containerd.Init), doc: "The dyno-init binary, process 1 of every dyno."},
+	}
+}
+
+func (c *Config) dynoSettings() []*setting {
+	return []*setting{
+		{key: "network.block", value: scalarOf(&c.Network.Block, blockCodec), doc: "Addresses of dynos: a /30 for each slot. Must not be in use elsewhere in the host's network."},
+		{key: "network.first_host_port", value: whole(&c.Network.FirstHostPort, 1024, 65535), doc: "Host port that leads to $PORT of slot 0; slot n has the n-th port after it."},
+		{key: "network.closed_ports", value: list(&c.Network.ClosedPorts, wholeOf[uint16](1, 65535)), doc: "TCP ports that dynos cannot reach anywhere."},
+		{key: "network.nameservers", value: list(&c.Network.Nameservers, addrCodec), doc: "Name servers of dynos. Empty: the host's own, without loopback addresses, which a dyno cannot reach."},
+
+		{key: "artifacts.stacks", value: named{&c.Artifacts.Stacks}, doc: "Stack images of slug dynos by name: registry reference, or absolute path of an OCI archive."},
+		{key: "artifacts.allow_file_urls", value: boolean(&c.Artifacts.AllowFileURLs), doc: "Orders may name files of this host: file:// slugs and OCI archives by path. For tests."},
+		{key: "artifacts.allow_http_urls", value: boolean(&c.Artifacts.AllowHTTPURLs), doc: "Orders may name slugs by http:// URLs. For tests."},
+		{key: "artifacts.plain_http_registries", value: list(&c.Artifacts.PlainHTTPRegistries, wordCodec), doc: "Registries (host or host:port) that are spoken to without TLS."},
+		{key: "artifacts.max_slug_bytes", value: bytes(&c.Artifacts.MaxSlugBytes, mib, 1<<40), doc: "Largest slug, compressed."},
+		{key: "artifacts.max_unpacked_bytes", value: bytes(&c.Artifacts.MaxUnpackedBytes, mib, 1<<42), doc: "Largest slug, unpacked."},
+
+		{key: "logs.spool_bytes", value: bytes(&c.Logs.SpoolBytes, mib, 1<<40), doc: "Most undelivered output kept for one dyno; what goes beyond it is dropped, and counted."},
+		{key: "logs.keep_bytes", value: bytes(&c.Logs.KeepBytes, 0, 1<<40), doc: "Delivered output kept for one dyno, for dynoctl logs. At most half of spool_bytes."},
+
+		{key: "defaults.size", value: scalarOf(&c.Defaults.Size, nameCodec), doc: "Size of a dyno."},
+		{key: "defaults.port", value: whole(&c.Defaults.Port, 1024, 65535), doc: "$PORT."},
+		{key: "defaults.boot_timeout", value: duration(&c.Defaults.BootTimeout, time.Second, time.Hour), doc: "Time that a web dyno has to listen on $PORT."},
+		{key: "defaults.grace", value: duration(&c.Defaults.Grace, 0, time.Hour), doc: "Time from SIGTERM to SIGKILL."},
+		{key: "defaults.keep_finished", value: duration(&c.Defaults.KeepFinished, 0, 30*24*time.Hour), doc: "Time that record and output of a dyno that ended are kept at least."},
+	}
+}
+
+// sizeSettings are the rows of one size.
+func sizeSettings(name string, s *Size) []*setting {
+	key := "sizes." + name + "."
+	return []*setting{
+		{key: key + "memory", value: bytes(&s.Memory, 16*mib, 1<<44), doc: "Memory quota."},
+		{key: key + "swap", value: boolean(&s.Swap), doc: "May swap beyond the quota, where the host has swap."},
+		{key: key + "cpu_weight", value: whole(&s.CPUWeight, 1, 10000), doc: "Relative share of CPU time when CPUs are busy; 100 is the share of a small dyno."},
+		{key: key + "pids", value: whole(&s.Pids, 8, 4194304), doc: "Most processes and threads together."},
+		{key: key + "nofile", value: whole(&s.NoFile, 64, 1<<20), doc: "Most open files of a process."},
+	}
+}

@@ -1,0 +1,4 @@
+package main
+
+// CaptureArgs is open to the tests, which are outside of the package.
+var CaptureArgs = captureArgs

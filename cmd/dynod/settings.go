@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/cmd/dynod/config"
+)
+
+// swapMultiple is how many quotas a dyno that may swap can fill in all: the point of R15.
+const swapMultiple = 2
+
+// agentConfig is the agent's share of the settings, with what this host offers.
+func agentConfig(cfg config.Config) (agent.Config, error) {
+	memory, swap, err := hostMemory()
+	if err != nil {
+		return agent.Config{}, err
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return agent.Config{}, fmt.Errorf("read boot id: %w", err)
+	}
+	var warnings []string
+	if cfg.Host.UserNamespace == "off" {
+		warnings = append(warnings, "host.user_namespace is off: dynos share the host's user ids")
+	}
+	return agent.Config{
+		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
+		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, Memory: max(0, memory-cfg.Host.MemoryReserve),
+		KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
+		Resolv: resolvConf(cfg), Warnings: warnings,
+	}, nil
+}
+
+func defaults(cfg config.Config, swap bool) dyno.Defaults {
+	d := dyno.Defaults{
+		Sizes: map[string]dyno.Limits{}, Size: cfg.Defaults.Size, Port: cfg.Defaults.Port,
+		BootTimeout: cfg.Defaults.BootTimeout, Grace: cfg.Defaults.Grace,
+	}
+	for name, s := range cfg.Sizes {
+		l := dyno.Limits{Memory: s.Memory, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile}
+		if s.Swap && swap {
+			l.Swap = (swapMultiple - 1) * s.Memory
+		}
+		d.Sizes[name] = l
+	}
+	return d
+}
+
+// hostMemory is the host's memory in bytes and whether it has swap.
+func hostMemory() (memory int64, swap bool, err error) {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, false, fmt.Errorf("read /proc: %w", err)
+	}
+	info, err := proc.Meminfo()
+	if err != nil {
+		return 0, false, fmt.Errorf("read host memory: %w", err)
+	}
+	if info.MemTotalBytes == nil {
+		return 0, false, errors.New("read host memory: /proc/meminfo has no MemTotal")
+	}
+	return int64(*info.MemTotalBytes), info.SwapTotalBytes != nil && *info.SwapTotalBytes > 0, nil
+}
+
+// resolvConf is the dynos' resolv.conf: the configured servers, else the host's own file without the loopback servers,
+// which a dyno cannot reach. A host without one has dynos without one.
+func resolvConf(cfg config.Config) []byte {
+	var text []byte
+	for _, server := range cfg.Network.Nameservers {
+		text = fmt.Appendf(text, "nameserver %s\n", server)
+	}
+	if text != nil {
+		return text
+	}
+	own, _ := os.ReadFile("/etc/resolv.conf")
+	for line := range strings.Lines(string(own)) {
+		if !loopbackServer(line) {
+			text = append(text, line...)
+		}
+	}
+	return text
+}
+
+func loopbackServer(line string) bool {
+	fields := strings.Fields(line)
+	if len(fields) < 2 || fields[0] != "nameserver" {
+		return false
+	}
+	addr, err := netip.ParseAddr(fields[1])
+	return err == nil && addr.IsLoopback()
+}
+
+// lockHost makes sure that one agent runs on this host.
+func lockHost(cfg config.Config) (*os.File, error) {
+	path := filepath.Join(cfg.RunDir, "agent.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("another dynod agent runs on this host (%s is locked): %w", path, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,137 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed says that a connection is over; a new one may answer. It is of the class errdefs.ErrUnavailable.
+var ErrClosed = fmt.Errorf("connection to capture is closed: %w", errdefs.ErrUnavailable)
+
+// Client is the agent's end of a connection to capture.
+type Client struct {
+	conn *net.UnixConn
+	mu   sync.Mutex
+	seq  uint32
+	open map[uint32]*call
+	err  error // why the connection ended
+}
+
+type call struct {
+	settle func(Message, []int)
+	done   chan error
+}
+
+// Dial connects to the capture that listens on socket. A socket that nobody listens on is errdefs.ErrUnavailable.
+func Dial(ctx context.Context, socket string) (*Client, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", socket)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		return nil, fmt.Errorf("dial capture: %w", errors.Join(errdefs.ErrUnavailable, err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dial capture: %w", err)
+	}
+	return &Client{conn: conn.(*net.UnixConn), open: map[uint32]*call{}}, nil
+}
+
+// Do asks and waits for the answer, which settle gets if it is no refusal: on the goroutine of Serve, before any later
+// message is looked at, so that what capture tells afterwards meets a caller who knows the answer. settle owns the
+// descriptors, which come as plain numbers because a pipe's read end must stay out of Go's netpoller; it runs even if
+// ctx has ended meanwhile. It may be nil. A lost connection is ErrClosed.
+func (c *Client) Do(ctx context.Context, m Message, files []int, settle func(Message, []int)) error {
+	reply, err := c.send(m, files, settle)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("ask capture: %w", ctx.Err())
+	}
+}
+
+func (c *Client) send(m Message, files []int, settle func(Message, []int)) (<-chan error, error) {
+	var oob []byte
+	if len(files) > 0 {
+		oob = unix.UnixRights(files...)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	c.seq++
+	m.Seq = c.seq
+	reply := make(chan error, 1)
+	c.open[m.Seq] = &call{settle: settle, done: reply}
+	if _, _, err := c.conn.WriteMsgUnix(m.Append(nil), oob, nil); err != nil {
+		delete(c.open, m.Seq)
+		return nil, fmt.Errorf("ask capture: %w", errors.Join(ErrClosed, err))
+	}
+	return reply, nil
+}
+
+// Serve receives until the connection ends or ctx does, and says why. changes gets what capture tells unasked, in
+// order. It is called once.
+func (c *Client) Serve(ctx context.Context, changes func([]Entry)) error {
+	defer context.AfterFunc(ctx, c.Close)()
+	buf, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*maxFiles))
+	for {
+		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)
+		files := parseRights(oob[:max(0, oobn)])
+		if err != nil || n == 0 {
+			closeAll(files)
+			return c.fail(err)
+		}
+		m, err := Parse(buf[:n])
+		switch {
+		case err != nil:
+			closeAll(files)
+			return c.fail(err)
+		case m.Kind == Changes:
+			closeAll(files)
+			changes(m.Entries)
+		default:
+			c.answer(m, files)
+		}
+	}
+}
+
+func (c *Client) answer(m Message, fds []int) {
+	c.mu.Lock()
+	asked := c.open[m.Seq]
+	delete(c.open, m.Seq)
+	c.mu.Unlock()
+	if asked == nil || asked.settle == nil || m.Code != OK {
+		closeAll(fds)
+	} else {
+		asked.settle(m, fds)
+	}
+	if asked != nil {
+		asked.done <- m.err()
+	}
+}
+
+func (c *Client) fail(err error) error {
+	err = errors.Join(ErrClosed, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+	for seq, asked := range c.open {
+		asked.done <- err
+		delete(c.open, seq)
+	}
+	_ = c.conn.Close()
+	return err
+}
+
+// Close ends the connection; Serve returns.
+func (c *Client) Close() { _ = c.conn.Close() }

@@ -1,0 +1,284 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/logs/spool"
+)
+
+// dyno is what is known of one dyno's streams. Logs.mu guards it, except for platform.
+type dyno struct {
+	id       string
+	streams  [len(spool.Streams)]*stream // stream s is at s-1
+	saved    spool.Cursor                // durable
+	finished bool                        // no further life
+	removed  bool
+	changed  chan struct{} // closed and made anew when anything here changes
+
+	platform struct {
+		sync.Mutex
+		writer *spool.Writer
+		closed bool
+	}
+}
+
+type stream struct {
+	Key
+	dyno   *dyno
+	acked  int64 // everything below is delivered
+	end    int64 // position after the last byte heard of
+	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
+	queued bool
+}
+
+func checkID(id string) error {
+	if !spool.ValidID(id) {
+		return fmt.Errorf("dyno id %q is no lower-case UUID: %w", id, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// find gives a dyno, known or new. The caller holds mu.
+func (l *Logs) find(id string) *dyno {
+	if d := l.dynos[id]; d != nil {
+		return d
+	}
+	d := &dyno{id: id, changed: make(chan struct{})}
+	cursor, err := spool.LoadCursor(l.dir(id))
+	if err == nil {
+		d.saved = cursor
+	}
+	for i, s := range spool.Streams {
+		st := &stream{Key: Key{id, s}, dyno: d, acked: cursor[s], hold: -1}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.log.Warn("cursor unreadable: sending everything again", "dyno", id, "error", err)
+			st.acked, _, _ = spool.First(l.dir(id), s)
+		}
+		st.end, _ = spool.Tail(l.dir(id), s)
+		d.streams[i] = st
+		l.enqueue(st)
+	}
+	l.dynos[id] = d
+	return d
+}
+
+// enqueue gives a stream to the shipper. The caller holds mu.
+func (l *Logs) enqueue(s *stream) {
+	if !s.queued {
+		s.queued = true
+		l.queue = append(l.queue, s)
+		poke(l.wake)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// tell wakes everybody who waits for a change of the dyno. The caller holds mu.
+func (d *dyno) tell() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+func (d *dyno) stream(s Stream) *stream { return d.streams[s-1] }
+
+func (d *dyno) held() bool { return d.stream(Stdout).hold >= 0 || d.stream(Stderr).hold >= 0 }
+
+// release lets go of the pipe: its life is over. The caller holds Logs.mu.
+func (s *stream) release() {
+	if s.hold >= 0 {
+		_ = unix.Close(s.hold)
+	}
+	s.hold = -1
+}
+
+// await returns when done says so, asked again after every change of the dyno; done runs with mu held. An unknown dyno
+// is done.
+func (l *Logs) await(ctx context.Context, id string, done func(*dyno) bool) error {
+	for {
+		l.mu.Lock()
+		d := l.dynos[id]
+		if d == nil || done(d) {
+			l.mu.Unlock()
+			return nil
+		}
+		changed := d.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Platform appends one line to the dyno's platform stream. Newlines in text are written as \n.
+func (l *Logs) Platform(ctx context.Context, id string, at time.Time, text string) error {
+	if err := errors.Join(checkID(id), ctx.Err()); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	d := l.find(id)
+	l.mu.Unlock()
+	end, err := l.say(d, at, strings.ReplaceAll(text, "\n", `\n`)+"\n")
+	if err != nil {
+		return fmt.Errorf("write platform line: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := d.stream(Platform)
+	s.end = max(s.end, end)
+	l.enqueue(s)
+	d.tell()
+	return nil
+}
+
+func (l *Logs) say(d *dyno, at time.Time, text string) (int64, error) {
+	p := &d.platform
+	p.Lock()
+	defer p.Unlock()
+	if p.closed {
+		return 0, fmt.Errorf("dyno %s: %w", d.id, errdefs.ErrNotFound)
+	}
+	if p.writer == nil {
+		w, err := spool.OpenWriter(l.dir(d.id), Platform, spool.SegmentBytes(l.cfg.SpoolBytes))
+		if err != nil {
+			return 0, err
+		}
+		p.writer = w
+	}
+	err := p.writer.Append([]byte(text), at)
+	return p.writer.Offset(), err
+}
+
+// mute closes the platform stream's files; final: no line will be written any more.
+func (d *dyno) mute(final bool) {
+	p := &d.platform
+	p.Lock()
+	defer p.Unlock()
+	p.closed = p.closed || final
+	if p.writer != nil {
+		_ = p.writer.Close()
+	}
+	p.writer = nil
+}
+
+// Finish says that the dyno will have no further life: when its pipes have reached end of file, an unfinished last
+// line is complete and followers end. It may be called again.
+func (l *Logs) Finish(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.dynos[id]; d != nil {
+		d.finished = true
+		l.seal(d)
+		d.tell()
+	}
+}
+
+// seal completes the last lines of a finished dyno of which it is known that nobody writes them. The caller holds mu.
+func (l *Logs) seal(d *dyno) {
+	if !d.finished || d.held() || l.client == nil {
+		return
+	}
+	for _, s := range []Stream{Stdout, Stderr} {
+		if err := spool.Seal(l.dir(d.id), s); err != nil {
+			l.log.Warn("end of a stream is not marked", "dyno", d.id, "stream", s.String(), "error", err)
+		}
+		l.enqueue(d.stream(s))
+	}
+}
+
+// Drained returns when both pipes of the dyno's present life have reached end of file: its output is in the spool,
+// all of it.
+func (l *Logs) Drained(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if _, err := l.connected(ctx); err != nil {
+		return err
+	}
+	if err := l.await(ctx, id, func(d *dyno) bool { return !d.held() }); err != nil {
+		return fmt.Errorf("wait for end of output: %w", err)
+	}
+	return nil
+}
+
+// Shipped returns when everything in the dyno's spool is delivered. An unfinished line is not, before Finish.
+func (l *Logs) Shipped(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	for {
+		l.mu.Lock()
+		d := l.dynos[id]
+		if d == nil {
+			l.mu.Unlock()
+			return nil
+		}
+		acked, _ := d.cursor()
+		changed := d.changed
+		l.mu.Unlock()
+		if l.beyond(id, acked) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for delivery: %w", ctx.Err())
+		}
+	}
+}
+
+// beyond tells whether a cursor has reached the end of all streams.
+func (l *Logs) beyond(id string, c spool.Cursor) bool {
+	for _, s := range spool.Streams {
+		if tail, err := spool.Tail(l.dir(id), s); err != nil || c[s] < tail {
+			return false
+		}
+	}
+	return true
+}
+
+// forget drops what is known of a dyno; whoever works on it sees that it is removed.
+func (l *Logs) forget(id string) {
+	l.mu.Lock()
+	d := l.dynos[id]
+	if d != nil {
+		delete(l.dynos, id)
+		d.removed = true
+		for _, s := range d.streams {
+			s.release()
+			l.enqueue(s) // the shipper closes its files
+		}
+		d.tell()
+	}
+	l.mu.Unlock()
+	if d != nil {
+		d.mute(true)
+	}
+}
+
+// letGo gives back what is held while running. Capture keeps the pipes.
+func (l *Logs) letGo() {
+	for _, d := range l.each() {
+		l.mu.Lock()
+		for _, s := range d.streams {
+			s.release()
+		}
+		l.mu.Unlock()
+		d.mute(false)
+	}
+}

@@ -1,0 +1,113 @@
+package logs_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/dynod/dynod/logs"
+)
+
+// receiver is a sink that does what a control plane does: it drops what it has and puts the bytes together again.
+type receiver struct {
+	t       testing.TB
+	mu      sync.Mutex
+	streams map[logs.Key]*received
+	total   int64
+	grown   chan struct{}
+	before  func(logs.Batch) error              // called first, if set
+	ack     func(logs.Batch, logs.Ack) logs.Ack // changes the ack, if set
+}
+
+type received struct {
+	bytes []byte
+	lines []logs.Line
+	next  int64
+	lost  int64
+}
+
+func newReceiver(t testing.TB) *receiver {
+	return &receiver{t: t, streams: map[logs.Key]*received{}, grown: make(chan struct{})}
+}
+
+func (r *receiver) Send(_ context.Context, b logs.Batch) (logs.Ack, error) {
+	if r.before != nil {
+		if err := r.before(b); err != nil {
+			return logs.Ack{}, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(b.Lines) == 0 || len(b.Lines) > 500 {
+		r.t.Errorf("batch of %d lines", len(b.Lines))
+	}
+	ack := logs.Ack{Offsets: map[logs.Key]int64{}}
+	for _, line := range b.Lines {
+		k := logs.Key{Dyno: line.Dyno, Stream: line.Stream}
+		if err := r.stream(k).take(line); err != nil {
+			r.t.Errorf("%v: %v", k, err)
+		}
+		ack.Offsets[k] = r.stream(k).next
+		r.total += line.Size
+	}
+	close(r.grown)
+	r.grown = make(chan struct{})
+	if r.ack != nil {
+		ack = r.ack(b, ack)
+	}
+	return ack, nil
+}
+
+func (r *receiver) stream(k logs.Key) *received {
+	if r.streams[k] == nil {
+		r.streams[k] = &received{}
+	}
+	return r.streams[k]
+}
+
+// take drops what was seen before, and refuses everything else that does not follow exactly.
+func (s *received) take(line logs.Line) error {
+	if line.End() <= s.next {
+		return nil
+	}
+	if line.Offset-line.Lost != s.next {
+		return fmt.Errorf("line at %d (lost %d) after %d", line.Offset, line.Lost, s.next)
+	}
+	s.bytes = append(s.bytes, line.Text...)
+	switch line.Size - int64(len(line.Text)) {
+	case 0:
+	case 1:
+		s.bytes = append(s.bytes, '\n')
+	default:
+		return fmt.Errorf("line of %d bytes says size %d", len(line.Text), line.Size)
+	}
+	s.lines = append(s.lines, line)
+	s.lost += line.Lost
+	s.next = line.End()
+	return nil
+}
+
+// of gives a copy of what was received of a stream.
+func (r *receiver) of(id string, s logs.Stream) received {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return *r.stream(logs.Key{Dyno: id, Stream: s})
+}
+
+// reach waits until so many bytes were sent in all, doubles included.
+func (r *receiver) reach(ctx context.Context, total int64) error {
+	for {
+		r.mu.Lock()
+		have, grown := r.total, r.grown
+		r.mu.Unlock()
+		if have >= total {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return fmt.Errorf("received %d of %d: %w", have, total, ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+)
+
+const cursorName = "cursor"
+
+// Cursor says how far the streams of one dyno are delivered: everything below Cursor[stream] is. It stands where a
+// line begins.
+type Cursor [len(Streams) + 1]int64
+
+// LoadCursor reads a dyno's cursor. A missing file is fs.ErrNotExist, an unreadable one errdefs.ErrDataLoss.
+func LoadCursor(dyno string) (Cursor, error) {
+	b, err := os.ReadFile(filepath.Join(dyno, cursorName))
+	if err != nil {
+		return Cursor{}, err
+	}
+	return parseCursor(b)
+}
+
+func parseCursor(b []byte) (Cursor, error) {
+	var c Cursor
+	var sum uint32
+	_, err := fmt.Sscanf(string(b), "cursor 1 %d %d %d %08x\n", &c[Stdout], &c[Stderr], &c[Platform], &sum)
+	if err != nil || string(b) != c.encode() {
+		return Cursor{}, fmt.Errorf("read cursor: damaged: %w", errdefs.ErrDataLoss)
+	}
+	for _, offset := range c {
+		if offset < 0 || offset > maxOffset {
+			return Cursor{}, fmt.Errorf("read cursor: position out of range: %w", errdefs.ErrDataLoss)
+		}
+	}
+	return c, nil
+}
+
+// encode gives the only valid text of a cursor: the reader compares, so any damage shows.
+func (c Cursor) encode() string {
+	text := fmt.Sprintf("cursor 1 %d %d %d", c[Stdout], c[Stderr], c[Platform])
+	return fmt.Sprintf("%s %08x\n", text, crc32.ChecksumIEEE([]byte(text)))
+}
+
+// Store makes the cursor durable: it is on disk, whole, when Store returns nil. One caller at a time.
+func (c Cursor) Store(dyno string) error {
+	path := filepath.Join(dyno, cursorName)
+	if err := writeSync(path+".new", []byte(c.encode())); err != nil {
+		return fmt.Errorf("write cursor: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+func writeSync(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
+}

@@ -1,0 +1,7 @@
+package spool
+
+// For the tests.
+var (
+	FileName    = fileName
+	ParseCursor = parseCursor
+)

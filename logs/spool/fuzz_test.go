@@ -1,0 +1,48 @@
+package spool_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dynod/dynod/logs/spool"
+)
+
+func FuzzParseName(f *testing.F) {
+	for _, name := range []string{"0000000000000000.seg", "00000000000000ff.t", "7fffffffffffffff.eof", "cursor", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		offset, suffix, ok := spool.ParseName(name)
+		if !ok {
+			return
+		}
+		if offset < 0 || len(name) != 16+len(suffix) || spool.FileName(offset, suffix) != name {
+			t.Errorf("%q parsed as %d %q", name, offset, suffix)
+		}
+	})
+}
+
+func FuzzParseMark(f *testing.F) {
+	f.Add(spool.AppendMark(nil, spool.Mark{Offset: 77, Time: time.Unix(1, 2)}))
+	f.Add([]byte("too short"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, ok := spool.ParseMark(b)
+		if !ok {
+			return
+		}
+		if m.Offset < 0 || string(spool.AppendMark(nil, m)) != string(b[:spool.MarkSize]) {
+			t.Errorf("%x parsed as %+v", b, m)
+		}
+	})
+}
+
+func FuzzParseCursor(f *testing.F) {
+	f.Add([]byte("cursor 1 10 20 30 00000000\n"))
+	f.Add([]byte("cursor 1 -1 99999999999999999999 0 xyz"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := spool.ParseCursor(b)
+		if err == nil && (c[spool.Stdout] < 0 || c[spool.Stderr] < 0 || c[spool.Platform] < 0) {
+			t.Errorf("%q parsed as %v", b, c)
+		}
+	})
+}

@@ -1,0 +1,92 @@
+package spool
+
+import (
+	"encoding/binary"
+	"os"
+	"time"
+)
+
+// MarkSize is the length of one encoded Mark in bytes.
+const MarkSize = 16
+
+// Mark says that the bytes from Offset up to the next mark arrived at Time. It is written before the bytes it dates,
+// so whoever sees a byte finds its mark; of marks with the same offset the last one holds.
+type Mark struct {
+	Offset int64
+	Time   time.Time
+}
+
+// AppendMark encodes m: offset and Unix time in nanoseconds, little-endian.
+func AppendMark(b []byte, m Mark) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.Offset))
+	return binary.LittleEndian.AppendUint64(b, uint64(m.Time.UnixNano()))
+}
+
+// ParseMark decodes the first MarkSize bytes of b.
+func ParseMark(b []byte) (m Mark, ok bool) {
+	if len(b) < MarkSize {
+		return m, false
+	}
+	offset := binary.LittleEndian.Uint64(b)
+	if offset > maxOffset {
+		return m, false
+	}
+	nanos := int64(binary.LittleEndian.Uint64(b[8:]))
+	return Mark{Offset: int64(offset), Time: time.Unix(0, nanos).UTC()}, true
+}
+
+// clock answers when the bytes of one segment arrived. Questions come in ascending order.
+type clock struct {
+	file *os.File  // nil: the segment has no marks
+	read int64     // bytes of file taken so far
+	now  time.Time // the answer up to next.Offset
+	next Mark
+	more bool // next is set
+	buf  []byte
+}
+
+// openClock reads the marks of the segment that starts at start; before its first mark the answer is fallback.
+func openClock(path string, fallback time.Time) *clock {
+	c := &clock{now: fallback}
+	if f, err := openRegular(path, os.O_RDONLY); err == nil {
+		c.file = f
+	}
+	return c
+}
+
+func (c *clock) at(offset int64) time.Time {
+	for c.fill() && c.next.Offset <= offset {
+		c.now, c.more = c.next.Time, false
+	}
+	return c.now
+}
+
+// fill sets next to the next readable mark, if there is one by now.
+func (c *clock) fill() bool {
+	for !c.more {
+		if len(c.buf) < MarkSize && !c.load() {
+			return false
+		}
+		c.next, c.more = ParseMark(c.buf)
+		c.buf = c.buf[MarkSize:]
+	}
+	return true
+}
+
+func (c *clock) load() bool {
+	if c.file == nil {
+		return false
+	}
+	buf := make([]byte, 64*MarkSize)
+	n, _ := c.file.ReadAt(buf, c.read)
+	n -= n % MarkSize // a record that is not whole belongs to no byte yet
+	c.read += int64(n)
+	c.buf = buf[:n]
+	return n > 0
+}
+
+func (c *clock) close() {
+	if c != nil && c.file != nil {
+		_ = c.file.Close()
+	}
+}

@@ -1,0 +1,210 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind tells what a Piece is.
+type Kind uint8
+
+// Data are bytes, Gap is a run of bytes that are not there, End is the end of a life.
+const (
+	Data Kind = iota
+	Gap
+	End
+)
+
+// Piece is the next thing in a stream.
+type Piece struct {
+	Kind   Kind
+	Offset int64     // of the first byte
+	Data   []byte    // Data: the bytes; they lie in the caller's buffer
+	Lost   int64     // Gap: how many bytes are missing
+	Time   time.Time // End: when the life ended
+}
+
+// Reader walks one stream from a position to its present end, and on as it grows. The same stream gives the same
+// pieces to every reader, except for where Data is divided. It is used by one goroutine.
+type Reader struct {
+	dir   string
+	pos   int64
+	ended int64 // position of the End told last, -1 before the first
+	file  *os.File
+	start int64 // of the segment that file is, -1 without one
+	clock *clock
+	bad   map[int64]bool // segments in which reading failed
+}
+
+// NewReader reads the stream in dir from a position on; the directory need not exist yet.
+func NewReader(dir string, from int64) *Reader {
+	return &Reader{dir: dir, pos: from, start: -1, ended: -1, bad: map[int64]bool{}}
+}
+
+// Next gives the next piece, at most len(buf) bytes of it. io.EOF means that there is none at present; ask again when
+// the stream has grown. After any other error the segment at fault is skipped, and what it held becomes a Gap.
+func (r *Reader) Next(buf []byte) (Piece, error) {
+	if p, ok, err := r.read(buf); ok || err != nil {
+		return p, err
+	}
+	l, err := List(r.dir)
+	for err == nil {
+		// What the listing shows behind this position was made after the segment at hand got its last byte.
+		if p, ok, err := r.read(buf); ok || err != nil {
+			return p, err
+		}
+		if r.ended != r.pos && l.ended(r.pos) {
+			return r.end(), nil
+		}
+		if start, ok := r.holding(l); ok && r.enter(start) {
+			continue
+		}
+		if _, ok := r.following(l); !ok {
+			return Piece{}, io.EOF
+		}
+		// The older of two new files may be missing in one listing (see List), but not in a second one begun later.
+		before := l
+		if l, err = List(r.dir); err == nil && r.same(before, l) {
+			return r.gap(l), nil
+		}
+	}
+	return Piece{}, fmt.Errorf("list segments: %w", err)
+}
+
+// Time says when the byte at offset arrived: one of the Data that Next gave last, asked for in ascending order.
+func (r *Reader) Time(offset int64) time.Time { return r.clock.at(offset) }
+
+// Close gives the files back.
+func (r *Reader) Close() {
+	if r.file != nil {
+		_ = r.file.Close()
+		r.clock.close()
+	}
+	r.file, r.clock, r.start = nil, nil, -1
+}
+
+func (r *Reader) read(buf []byte) (Piece, bool, error) {
+	if r.file == nil {
+		return Piece{}, false, nil
+	}
+	n, err := r.file.ReadAt(buf, r.pos-r.start)
+	if n > 0 {
+		p := Piece{Kind: Data, Offset: r.pos, Data: buf[:n]}
+		r.pos += int64(n)
+		return p, true, nil
+	}
+	if errors.Is(err, io.EOF) {
+		return Piece{}, false, nil
+	}
+	r.bad[r.start] = true
+	r.Close()
+	return Piece{}, false, fmt.Errorf("read segment: %w", err)
+}
+
+func (r *Reader) end() Piece {
+	r.ended = r.pos
+	p := Piece{Kind: End, Offset: r.pos}
+	if fi, err := os.Lstat(filepath.Join(r.dir, fileName(r.pos, endSuffix))); err == nil {
+		p.Time = fi.ModTime().UTC()
+	}
+	return p
+}
+
+// same tells whether two listings show the same way on from here.
+func (r *Reader) same(a, b Listing) bool {
+	heldA, okA := r.holding(a)
+	heldB, okB := r.holding(b)
+	nextA, _ := r.following(a)
+	nextB, ok := r.following(b)
+	return ok && heldA == heldB && okA == okB && nextA == nextB
+}
+
+func (r *Reader) gap(l Listing) Piece {
+	to, _ := r.following(l)
+	p := Piece{Kind: Gap, Offset: r.pos, Lost: to - r.pos}
+	r.pos = to
+	return p
+}
+
+// holding is the last segment after the one at hand that starts at or before this position.
+func (r *Reader) holding(l Listing) (int64, bool) {
+	i, found := slices.BinarySearch(l.Segments, r.pos)
+	if !found {
+		i--
+	}
+	if i < 0 || l.Segments[i] <= r.start || r.bad[l.Segments[i]] {
+		return 0, false
+	}
+	return l.Segments[i], true
+}
+
+// following is the nearest position behind this one at which there is a byte or the end of a life. An empty segment
+// does not count: its writer may yet move it (see Writer.Drop).
+func (r *Reader) following(l Listing) (int64, bool) {
+	for _, start := range l.Segments {
+		if start <= r.pos || r.bad[start] || regularSize(filepath.Join(r.dir, fileName(start, segmentSuffix))) == 0 {
+			continue
+		}
+		if end, ok := endAfter(l, r.pos); ok && end < start {
+			return end, true
+		}
+		return start, true
+	}
+	return endAfter(l, r.pos)
+}
+
+func endAfter(l Listing, pos int64) (int64, bool) {
+	i, _ := slices.BinarySearch(l.Ends, pos+1)
+	if i == len(l.Ends) {
+		return 0, false
+	}
+	return l.Ends[i], true
+}
+
+// enter makes a segment the one at hand, if there are bytes in it.
+func (r *Reader) enter(start int64) bool {
+	path := filepath.Join(r.dir, fileName(start, segmentSuffix))
+	f, err := openRegular(path, os.O_RDONLY)
+	if err != nil {
+		return false // gone or not ours
+	}
+	fi, err := f.Stat()
+	if err != nil || fi.Size() == 0 || !stillNamed(path, fi) {
+		_ = f.Close()
+		return false
+	}
+	r.Close()
+	r.file, r.start = f, start
+	r.clock = openClock(filepath.Join(r.dir, fileName(start, marksSuffix)), fi.ModTime().UTC())
+	return true
+}
+
+// stillNamed tells that a file with bytes in it never had another name: only empty ones are renamed, and it had been
+// opened by this name before it was seen to hold bytes.
+func stillNamed(path string, fi fs.FileInfo) bool {
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(named, fi)
+}
+
+var errNotRegular = errors.New("not a regular file")
+
+// openRegular opens a file that is neither a link nor anything else that could block or lead elsewhere.
+func openRegular(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, errors.Join(errNotRegular, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,57 @@
+package spool
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Trim removes whole segments of a dyno that are delivered, oldest first in each stream, as long as keep bytes of what
+// is delivered stay. The segment that is being written always stays. The cursor must be durable before.
+func Trim(dyno string, c Cursor, keep int64) error {
+	var errs []error
+	var delivered int64 // bytes of the dyno that are still there and need not be
+	listings := map[Stream]Listing{}
+	for _, s := range Streams {
+		l, err := List(Dir(dyno, s))
+		errs = append(errs, err)
+		if len(l.Segments) > 0 {
+			listings[s] = l
+			delivered += max(0, c[s]-l.Segments[0])
+		}
+	}
+	for s, l := range listings {
+		first := 0
+		for first+1 < len(l.Segments) && l.Segments[first+1] <= c[s] {
+			size := l.Segments[first+1] - l.Segments[first]
+			if delivered-size < keep {
+				break
+			}
+			delivered -= size
+			first++
+		}
+		errs = append(errs, l.removeBefore(Dir(dyno, s), l.Segments[first]))
+	}
+	return errors.Join(errs...)
+}
+
+// removeBefore deletes every file that belongs to a position before first. Segments go first and in order: whatever
+// interrupts it, what stays has no hole.
+func (l Listing) removeBefore(dir string, first int64) error {
+	for _, group := range []struct {
+		offsets []int64
+		suffix  string
+	}{{l.Segments, segmentSuffix}, {l.Marks, marksSuffix}, {l.Ends, endSuffix}} {
+		for _, offset := range group.offsets {
+			if offset >= first {
+				break
+			}
+			err := os.Remove(filepath.Join(dir, fileName(offset, group.suffix)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Writer appends to one stream. Being killed at any moment costs no byte that left the pipe and counts none twice: the
+// kernel moves bytes and file size together, and the next writer begins at that size. It is used by one goroutine.
+type Writer struct {
+	dir      string
+	segment  int64 // bytes at which a segment is full
+	pos      int64
+	file     *os.File // nil: the next byte begins a segment at pos
+	start    int64
+	marks    *os.File // nil until the segment's first byte
+	marked   int64    // bytes in marks
+	appended int64
+}
+
+// OpenWriter continues the stream s of a dyno, whose directory is made if it is missing. Segments are begun anew at
+// segment bytes.
+func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
+	dir := Dir(dyno, s)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	l, err := List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
+	w := &Writer{dir: dir, segment: segment, pos: l.tail(dyno, s)}
+	if n := len(l.Segments); n > 0 {
+		w.resume(l.Segments[n-1], l.ended(w.pos))
+	}
+	return w, nil
+}
+
+// resume goes on in the last segment if it ends where the stream does, without the end of a life in between.
+func (w *Writer) resume(start int64, ended bool) {
+	path := w.path(start, segmentSuffix)
+	size := regularSize(path)
+	if start+size != w.pos || size > 0 && (ended || size >= w.segment) {
+		return
+	}
+	if f, err := openRegular(path, os.O_RDWR); err == nil { // otherwise not ours: the stream goes on beside it
+		w.file, w.start = f, start
+	}
+}
+
+// Offset is the position of the next byte.
+func (w *Writer) Offset() int64 { return w.pos }
+
+// Appended counts the bytes by which the files grew since the writer was opened, marks included.
+func (w *Writer) Appended() int64 { return w.appended }
+
+// Splice moves up to limit bytes out of the pipe fd into the stream, dated now, and never waits for the pipe. 0 and a
+// nil error mean end of file, unix.EAGAIN that the pipe is empty. After other errors the bytes are still in the pipe.
+func (w *Writer) Splice(fd int, limit int64, now time.Time) (int64, error) {
+	if n, err := Available(fd); err != nil || n == 0 {
+		return 0, err
+	}
+	if err := w.ready(now); err != nil {
+		return 0, err
+	}
+	at := w.pos - w.start
+	n, err := unix.Splice(fd, nil, int(w.file.Fd()), &at, int(min(limit, w.segment-at)), unix.SPLICE_F_NONBLOCK)
+	if err != nil {
+		return 0, err
+	}
+	w.grow(n)
+	return n, nil
+}
+
+// Append adds p, dated now. On an error part of it may be there, closed off by the end of a life.
+func (w *Writer) Append(p []byte, now time.Time) error {
+	if err := w.ready(now); err != nil {
+		return err
+	}
+	n, err := w.file.WriteAt(p, w.pos-w.start)
+	w.grow(int64(n))
+	if err != nil {
+		if n > 0 {
+			err = errors.Join(err, w.End())
+		}
+		return fmt.Errorf("write segment: %w", err)
+	}
+	return nil
+}
+
+// Drop counts n bytes that will not be kept. They are counted on disk before it returns nil; after an error they are
+// counted as long as this writer lives. The name of the empty next segment carries the count.
+func (w *Writer) Drop(n int64) error {
+	old, empty := w.start, w.file != nil && w.pos == w.start
+	w.pos += n
+	if !empty {
+		_ = w.release()
+		return w.open()
+	}
+	_ = os.Remove(w.path(old, marksSuffix)) // dated bytes that never came
+	w.closeMarks()
+	if err := os.Rename(w.path(old, segmentSuffix), w.path(w.pos, segmentSuffix)); err != nil {
+		_ = w.release()
+		return fmt.Errorf("move segment: %w", err)
+	}
+	w.start = w.pos
+	return nil
+}
+
+// End marks that a life ended here.
+func (w *Writer) End() error {
+	if w.file != nil && w.pos > w.start {
+		_ = w.release()
+	}
+	if err := makeEnd(w.dir, w.pos); err != nil {
+		return fmt.Errorf("mark end of stream: %w", err)
+	}
+	return nil
+}
+
+// Close gives the files back.
+func (w *Writer) Close() error { return w.release() }
+
+// Available is how many bytes a pipe holds. 0 and a nil error mean end of file, unix.EAGAIN that it is only empty.
+func Available(fd int) (int64, error) {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil || n > 0 {
+		return int64(n), err
+	}
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(poll, 0); err != nil {
+		return 0, err
+	}
+	switch re := poll[0].Revents; {
+	case re&unix.POLLIN != 0: // came just now
+		if n, err = unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil || n > 0 {
+			return int64(n), err
+		}
+	case re&unix.POLLHUP != 0:
+		return 0, nil
+	}
+	return 0, unix.EAGAIN
+}
+
+// ready opens a segment with room for a byte and dates that byte.
+func (w *Writer) ready(now time.Time) error {
+	if w.file != nil && w.pos > w.start && (w.pos-w.start >= w.segment || w.marked >= w.segment) {
+		_ = w.release()
+	}
+	if w.file == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	return w.mark(now)
+}
+
+// open begins a segment at the present position.
+func (w *Writer) open() error {
+	path := w.path(w.pos, segmentSuffix)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) { // nothing of ours: the stream's tail lies behind every segment
+		_ = os.Remove(path)
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("make segment: %w", err)
+	}
+	w.file, w.start = f, w.pos
+	return nil
+}
+
+func (w *Writer) mark(now time.Time) error {
+	if w.marks == nil {
+		if err := w.openMarks(); err != nil {
+			return err
+		}
+	}
+	var buf [MarkSize]byte
+	if _, err := w.marks.WriteAt(AppendMark(buf[:0], Mark{w.pos, now}), w.marked); err != nil {
+		return fmt.Errorf("write time: %w", err)
+	}
+	w.marked += MarkSize
+	w.appended += MarkSize
+	return nil
+}
+
+func (w *Writer) openMarks() error {
+	path := w.path(w.start, marksSuffix)
+	if regularSize(path) == 0 {
+		_ = os.Remove(path)
+	}
+	f, err := openRegular(path, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return fmt.Errorf("make times: %w", err)
+	}
+	size := regularSize(path)
+	w.marks, w.marked = f, size-size%MarkSize
+	return nil
+}
+
+func (w *Writer) grow(n int64) {
+	w.pos += n
+	w.appended += n
+}
+
+func (w *Writer) release() error {
+	w.closeMarks()
+	if w.file == nil {
+		return nil
+	}
+	err := w.file.Close()
+	w.file = nil
+	return err
+}
+
+func (w *Writer) closeMarks() {
+	if w.marks != nil {
+		_ = w.marks.Close()
+	}
+	w.marks, w.marked = nil, 0
+}
+
+func (w *Writer) path(offset int64, suffix string) string {
+	return filepath.Join(w.dir, fileName(offset, suffix))
+}

@@ -1,0 +1,112 @@
+package network_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/uuid"
+
+	"github.com/dynod/dynod/network"
+)
+
+func TestSetupAgainAnswersTheSame(t *testing.T) {
+	h := newHost(t)
+	id, first := h.setup(7)
+	h.serve(first.Namespace, ":3000")
+	conn, _, err := h.dial(h.Outside(), onHost(first.HostPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	second, err := h.Setup(t.Context(), network.Request{ID: id, Slot: 7, Port: 3000})
+	if err != nil || first != second {
+		t.Fatalf("again: %+v, %v; first %+v", second, err, first)
+	}
+	h.still(conn)
+}
+
+func TestSetupRefuses(t *testing.T) {
+	h := newHost(t)
+	id, _ := h.setup(7)
+	h.run(h.Lab.Host(), "ip", "link", "add", "dy9", "type", "bridge")
+	before := h.snapshot()
+	other := uuid.NewString()
+	for name, c := range map[string]struct {
+		request network.Request
+		class   func(error) bool
+	}{
+		"slot of another dyno": {network.Request{ID: other, Slot: 7, Port: 3000}, errdefs.IsAlreadyExists},
+		"other slot":           {network.Request{ID: id, Slot: 8, Port: 3000}, errdefs.IsFailedPrecondition},
+		"other port":           {network.Request{ID: id, Slot: 7, Port: 3001}, errdefs.IsFailedPrecondition},
+		"foreign link":         {network.Request{ID: other, Slot: 9, Port: 3000}, errdefs.IsFailedPrecondition},
+		"slot beyond the last": {network.Request{ID: other, Slot: 100, Port: 3000}, errdefs.IsInvalidArgument},
+		"negative slot":        {network.Request{ID: other, Slot: -1, Port: 3000}, errdefs.IsInvalidArgument},
+		"no port":              {network.Request{ID: other, Slot: 1}, errdefs.IsInvalidArgument},
+		"no id":                {network.Request{Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+		"id with a way out":    {network.Request{ID: "../x", Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+		"id with a colon":      {network.Request{ID: "a:1", Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := h.Setup(t.Context(), c.request); !c.class(err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	h.nothingBeyond(before)
+}
+
+func TestTeardownLeavesNothingAndMayBeRepeated(t *testing.T) {
+	h := newHost(t)
+	before := h.snapshot()
+	id, _ := h.setup(7)
+	h.teardown(id)
+	h.teardown(id)
+	h.finds()
+	h.nothingBeyond(before)
+}
+
+// TestSlotIsFreeAtOnce keeps the first dyno's namespace in use, so that its link
+// cannot leave by itself.
+func TestSlotIsFreeAtOnce(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Outside(), outside(80))
+	before := h.snapshot()
+	for range 5 {
+		id, a := h.setup(7)
+		h.hold(a.Namespace)
+		h.teardown(id)
+		if links := h.run(h.Lab.Host(), "ip", "link"); strings.Contains(links, "dy7") {
+			t.Errorf("link left:\n%s", links)
+		}
+		next, b := h.setup(7)
+		h.reaches(b.Namespace, outside(80))
+		h.finds(network.Found{ID: next, Slot: 7})
+		h.teardown(next)
+	}
+	h.nothingBeyond(before)
+}
+
+func TestTeardownForgetsConnections(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Outside(), outside(80))
+	id, a := h.setup(7)
+	h.serve(a.Namespace, ":3000")
+	inward, _, err := h.dial(h.Outside(), onHost(a.HostPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inward.Close()
+	outward, _, err := h.dial(a.Namespace, outside(80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outward.Close()
+	if n := h.tracked(a.Addr.String()); n < 2 {
+		t.Fatalf("%d tracked connections of a dyno with two", n)
+	}
+	h.teardown(id)
+	if n := h.tracked(a.Addr.String()); n != 0 {
+		t.Errorf("%d tracked connections after teardown", n)
+	}
+}

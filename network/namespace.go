@@ -1,0 +1,170 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// sysfsFlags are those of the sysfs that a dyno sees.
+const sysfsFlags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+// namespace is a dyno's network namespace, open.
+type namespace struct {
+	ns    netns.NsHandle
+	links *netlink.Handle // a socket inside ns
+	fresh bool            // made just now: it has no link but lo
+}
+
+func nsPath(dir string) string  { return filepath.Join(dir, "ns") }
+func sysPath(dir string) string { return filepath.Join(dir, "sys") }
+
+// openNamespace makes or completes the namespace of the dyno whose directory is
+// dir, and opens it. The caller closes it.
+func openNamespace(dir string) (_ *namespace, err error) {
+	s := &namespace{ns: netns.None()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	return s, onThread(func() error {
+		if err := s.enter(nsPath(dir)); err != nil {
+			return err
+		}
+		if err := mountSysfs(sysPath(dir)); err != nil {
+			return err
+		}
+		if _, err := apply(insideNamespace...); err != nil {
+			return err
+		}
+		return s.connect()
+	})
+}
+
+// enter moves the calling thread into the namespace at path, made and bound
+// there if it is not.
+func (s *namespace) enter(path string) error {
+	bound, err := isMount(path, unix.NSFS_MAGIC)
+	if err != nil {
+		return err
+	}
+	if !bound {
+		if err := makeNamespace(path); err != nil {
+			return err
+		}
+		s.fresh = true
+	}
+	if s.ns, err = netns.GetFromPath(path); err != nil {
+		return fmt.Errorf("open network namespace: %w", err)
+	}
+	if err := netns.Set(s.ns); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	return nil
+}
+
+// makeNamespace moves the calling thread into a new namespace and keeps that by
+// a bind mount on path.
+func makeNamespace(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
+	if err != nil {
+		return fmt.Errorf("make namespace file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("make namespace file: %w", err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make network namespace: %w", err)
+	}
+	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("keep network namespace: %w", err)
+	}
+	return nil
+}
+
+// mountSysfs mounts the sysfs of the calling thread's namespace. A container
+// cannot: the namespace belongs to the host's user namespace, not to its own.
+func mountSysfs(path string) error {
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make sysfs directory: %w", err)
+	}
+	mounted, err := isMount(path, unix.SYSFS_MAGIC)
+	if mounted || err != nil {
+		return err
+	}
+	if err := unix.Mount("sysfs", path, "sysfs", sysfsFlags, ""); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	return nil
+}
+
+// connect opens the netlink socket in the calling thread's namespace.
+func (s *namespace) connect() (err error) {
+	if s.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	if err := s.links.SetSocketTimeout(callTimeout); err != nil {
+		return fmt.Errorf("set netlink timeout: %w", err)
+	}
+	return nil
+}
+
+func (s *namespace) close() error {
+	if s.links != nil {
+		s.links.Close()
+	}
+	if !s.ns.IsOpen() {
+		return nil
+	}
+	return s.ns.Close()
+}
+
+// isMount says whether a file system of the kind magic is mounted on path; a
+// missing path is no mount.
+func isMount(path string, magic int64) (bool, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("inspect mount: %w", &fs.PathError{Op: "statfs", Path: path, Err: err})
+	}
+	return st.Type == magic, nil
+}
+
+// removeNamespace takes down what openNamespace made. The kernel ends the
+// namespace, and the link in it, a little later, once nothing else holds it.
+func removeNamespace(dir string) error {
+	return errors.Join(
+		unmount(sysPath(dir), unix.SYSFS_MAGIC),
+		unmount(nsPath(dir), unix.NSFS_MAGIC),
+	)
+}
+
+// unmount clears path of all mounts of the kind magic, and removes it.
+func unmount(path string, magic int64) error {
+	for {
+		mounted, err := isMount(path, magic)
+		if err != nil {
+			return err
+		}
+		if !mounted {
+			break
+		}
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package network_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/test/lab"
+)
+
+const metadata = "169.254.169.254"
+
+func TestDynoReachesOutsideByTheHostsAddress(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(3)
+	h.serve(h.Outside(), outside(80))
+	if seen := h.reaches(a.Namespace, outside(80)); seen != lab.HostAddress {
+		t.Errorf("outside saw %s, want %s", seen, lab.HostAddress)
+	}
+}
+
+func TestHostPortLeadsToDyno(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(3)
+	if a.HostPort != 5003 || a.Addr.String() != "172.16.0.14" || a.Gateway.String() != "172.16.0.13" {
+		t.Fatalf("unexpected attachment %+v", a)
+	}
+	h.serve(a.Namespace, ":3000")
+	if seen := h.reaches(h.Outside(), onHost(a.HostPort)); seen != lab.OutsideAddress {
+		t.Errorf("dyno saw %s, want the client's own address", seen)
+	}
+	h.reaches(h.Lab.Host(), onHost(a.HostPort))
+	h.reaches(h.Lab.Host(), join(a.Addr, 3000))
+}
+
+func TestOnlyThePortLeadsToDyno(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	h.serve(a.Namespace, ":3000")
+	h.serve(a.Namespace, ":3001")
+	h.run(h.Outside(), "ip", "route", "add", "172.16.0.0/12", "via", lab.HostAddress)
+	h.cannotReach(h.Outside(), join(a.Addr, 3000))
+	h.cannotReach(h.Outside(), join(a.Addr, 3001))
+	h.denied("denied_inward")
+	h.reaches(h.Outside(), onHost(a.HostPort))
+}
+
+func TestDynoCannotReachHost(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	_, b := h.setup(1)
+	h.serve(h.Lab.Host(), ":80")
+	h.serve(b.Namespace, ":3000")
+	for _, addr := range []string{lab.HostAddress, a.Gateway.String(), b.Gateway.String()} {
+		h.reaches(h.Lab.Host(), addr+":80")
+		h.cannotReach(a.Namespace, addr+":80")
+	}
+	h.reaches(h.Outside(), onHost(b.HostPort))
+	h.cannotReach(a.Namespace, onHost(b.HostPort))
+	h.denied("denied_host")
+}
+
+func TestDynoCannotReachDyno(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	_, b := h.setup(1)
+	h.serve(b.Namespace, ":3000")
+	h.cannotReach(a.Namespace, join(b.Addr, 3000))
+	h.denied("denied_dyno")
+	h.run(h.Lab.Host(), "nft", "flush", "chain", "inet", "dynod", "outward")
+	h.run(h.Lab.Host(), "nft", "flush", "chain", "inet", "dynod", "inward")
+	h.reaches(a.Namespace, join(b.Addr, 3000)) // so it was the firewall
+}
+
+// TestMetadataIsBlockedTwice takes one wall away, then the other, then both: the
+// last arm shows that there was something to reach.
+func TestMetadataIsBlockedTwice(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	h.run(h.Outside(), "ip", "addr", "add", metadata+"/32", "dev", lab.OutsideLink)
+	h.run(h.Outside(), "ip", "route", "add", "172.16.0.0/12", "via", lab.HostAddress)
+	h.run(h.Lab.Host(), "ip", "route", "add", metadata+"/32", "via", lab.OutsideAddress)
+	h.serve(h.Outside(), metadata+":80")
+	h.reaches(h.Lab.Host(), metadata+":80")
+
+	if _, _, err := h.dial(a.Namespace, metadata+":80"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("both walls: got %v, want EACCES at once", err)
+	}
+	h.run(a.Namespace, "ip", "route", "del", "prohibit", "169.254.0.0/16")
+	h.cannotReach(a.Namespace, metadata+":80")
+	h.denied("denied_linklocal")
+
+	h.run(h.Lab.Host(), "nft", "flush", "ruleset")
+	h.reaches(a.Namespace, metadata+":80")
+	h.run(a.Namespace, "ip", "route", "add", "prohibit", "169.254.0.0/16")
+	h.cannotReach(a.Namespace, metadata+":80")
+}
+
+func TestForeignSourceIsDropped(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	_, b := h.setup(1)
+	h.serve(h.Outside(), outside(80))
+	h.run(a.Namespace, "ip", "addr", "add", b.Addr.String()+"/32", "dev", "eth0")
+	h.reaches(a.Namespace, outside(80)) // and the gateway's link address is known
+	h.cannotReach(a.Namespace, outside(80), b.Addr.String())
+	h.denied("denied_source")
+}
+
+func TestClosedPortsAreClosedOutwards(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	h.serve(h.Outside(), outside(25))
+	h.serve(h.Outside(), outside(26))
+	h.reaches(a.Namespace, outside(26))
+	h.reaches(h.Lab.Host(), outside(25))
+	h.cannotReach(a.Namespace, outside(25))
+	h.denied("denied_port")
+}
+
+func TestDynoHasNoIPv6(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	addrs := h.run(a.Namespace, "cat", "/proc/thread-self/net/if_inet6")
+	if addrs != "" {
+		t.Errorf("IPv6 addresses inside:\n%s", addrs)
+	}
+	if out := h.run(h.Lab.Host(), "ip", "-6", "addr", "show", "dev", "dy0"); out != "" {
+		t.Errorf("IPv6 on the host's end:\n%s", out)
+	}
+}
+
+// TestIPv6IsDroppedEvenIfOn gives both ends what Setup denies them.
+func TestIPv6IsDroppedEvenIfOn(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	for ns, addr := range map[string]string{h.Lab.Host(): "fd00::1/64", a.Namespace: "fd00::2/64"} {
+		link := map[string]string{h.Lab.Host(): "dy0", a.Namespace: "eth0"}[ns]
+		h.run(ns, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/"+link+"/disable_ipv6")
+		h.run(ns, "ip", "addr", "add", addr, "dev", link, "nodad")
+	}
+	h.serve(h.Lab.Host(), "[fd00::1]:80")
+	h.cannotReach(a.Namespace, "[fd00::1]:80")
+	h.denied("denied_source")
+	h.run(h.Lab.Host(), "nft", "flush", "ruleset")
+	h.run(a.Namespace, "ip", "-6", "neigh", "flush", "dev", "eth0") // or the kernel tries again in a second only
+	h.reaches(a.Namespace, "[fd00::1]:80")
+}
+
+func TestSysfsIsTheDynosAndReadOnly(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(0)
+	links, err := os.ReadDir(a.Sysfs + "/class/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name())
+	}
+	if got := strings.Join(names, " "); got != "eth0 lo" {
+		t.Errorf("links in sysfs: %s", got)
+	}
+	err = os.WriteFile(a.Sysfs+"/class/net/eth0/mtu", []byte("1400"), 0)
+	if !errors.Is(err, unix.EROFS) {
+		t.Errorf("write to sysfs: %v, want a read-only file system", err)
+	}
+}

@@ -1,0 +1,178 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/runtime/rootfs"
+	"github.com/dynod/dynod/runtime/spec"
+)
+
+const (
+	shim = "io.containerd.runc.v2"
+	// slotLabel keeps a dyno's slot in containerd.
+	slotLabel = "dynod.slot"
+)
+
+// Container is one dyno before it has an order: nothing here is secret.
+type Container struct {
+	ID        string // the dyno's, a lower-case UUID
+	Slot      int    // decides the host ids of its user namespace; no two dynos that exist at once have the same
+	Artifact  Artifact
+	Limits    Limits
+	Hostname  string
+	Namespace string // path of its network namespace; empty: a new one without any interface
+	Sysfs     string // a sysfs mount of that namespace, read-only; empty: the dyno has no /sys
+	Hosts     []byte // content of /etc/hosts
+	Resolv    []byte // content of /etc/resolv.conf
+}
+
+// Limits is what a dyno may use. Zero means no limit of that kind, but no Swap is none.
+type Limits struct {
+	Memory    int64  // bytes
+	Swap      int64  // bytes beside Memory
+	CPUWeight uint64 // 1..10000, where 100 is a usual weight; relative to other dynos
+	CPUMilli  int64  // ceiling in thousandths of a CPU
+	Pids      int64  // processes and threads, dyno-init's few among them
+}
+
+// Create makes a dyno's container, which then waits to be started. The artifact must have been prepared. A
+// container of this id with a task, in whatever state, is kept as it is; parts of one are removed and made anew.
+// After an error nothing is left, unless the error says so.
+func (r *Runtime) Create(ctx context.Context, c Container) error {
+	if err := r.checkContainer(c); err != nil {
+		return err
+	}
+	_, err := r.task(ctx, c.ID)
+	if !errdefs.IsNotFound(err) {
+		return err
+	}
+	if err := r.Delete(ctx, c.ID); err != nil {
+		return fmt.Errorf("clear away remains: %w", err)
+	}
+	if err := r.createAll(ctx, c); err != nil {
+		return errors.Join(fmt.Errorf("create dyno %s: %w", c.ID, err), r.Delete(context.WithoutCancel(ctx), c.ID))
+	}
+	return nil
+}
+
+func (r *Runtime) checkContainer(c Container) error {
+	if err := check(c.ID); err != nil {
+		return err
+	}
+	last := int64(r.config.FirstID) + int64(c.Slot+1)*spec.IDs
+	if c.Slot < 0 || last > 1<<32-1 {
+		return fmt.Errorf("check dyno %s: %w: no user ids for slot %d", c.ID, errdefs.ErrInvalidArgument, c.Slot)
+	}
+	return nil
+}
+
+// firstID is the host id that is 0 in the dyno of a slot.
+func (r *Runtime) firstID(slot int) uint32 {
+	if !r.config.mapped() {
+		return 0
+	}
+	return r.config.FirstID + uint32(slot)*spec.IDs
+}
+
+func (r *Runtime) createAll(ctx context.Context, c Container) error {
+	layers, err := r.layers(ctx, c.Artifact)
+	if err != nil {
+		return err
+	}
+	place, first := r.place(c.ID), r.firstID(c.Slot)
+	if err := place.make(c, int(first)); err != nil {
+		return fmt.Errorf("make directories: %w", err)
+	}
+	err = rootfs.Mount(rootfs.Tree{
+		Lower: layers, Upper: place.upper(), Work: place.work(), Scratch: place.scratch(), Target: place.rootfs(),
+		Mapped: r.config.mapped(), FirstID: first, IDs: spec.IDs,
+	})
+	if err != nil {
+		return err
+	}
+	return r.createTask(ctx, c, place)
+}
+
+func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
+	select {
+	case r.create <- struct{}{}:
+		defer func() { <-r.create }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	encoded, err := typeurl.MarshalAny(r.spec(c, p))
+	if err != nil {
+		return fmt.Errorf("encode specification: %w", err)
+	}
+	_, err = r.client.ContainerService().Create(ctx, containers.Container{
+		ID:      c.ID,
+		Labels:  map[string]string{slotLabel: strconv.Itoa(c.Slot)},
+		Runtime: containers.RuntimeInfo{Name: shim},
+		Spec:    encoded,
+	})
+	if err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	// No root filesystem and no stdio: both are ours, the shim has neither to mount nor to copy.
+	if _, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: c.ID}); err != nil {
+		return fmt.Errorf("create task: %w", errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+func (r *Runtime) spec(c Container, p place) *specs.Spec {
+	d := spec.Dyno{
+		Rootfs: p.rootfs(), Init: r.config.Init, Launch: p.launch(), Cgroupfs: p.cgroupfs(),
+		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: string(r.group(c.ID)),
+		FirstID: r.firstID(c.Slot), Mapped: r.config.mapped(),
+		Limits: spec.Limits{
+			Memory: c.Limits.Memory, Swap: c.Limits.Swap, CPUWeight: c.Limits.CPUWeight,
+			CPUMilli: c.Limits.CPUMilli, Pids: c.Limits.Pids,
+			Unified: cgroup.Unified(), NoSwap: !cgroup.SwapCounted(),
+		},
+	}
+	if c.Artifact.Slug != nil {
+		d.ReadOnly, d.Writable = true, writable
+	}
+	return spec.Build(d)
+}
+
+// Start lets a created container run: dyno-init comes up and asks for its plan. Started already, or ended
+// since, is nil. NotFound if there is no such task.
+func (r *Runtime) Start(ctx context.Context, id string) error {
+	t, err := r.task(ctx, id)
+	if err != nil {
+		return err
+	}
+	if t.State != StateCreated {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
+		return fmt.Errorf("start dyno %s: %w", id, errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// errNoDirectory is a dyno of which nothing is left on the host.
+func errNoDirectory(id string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("find dyno %s: %w", id, errdefs.ErrNotFound)
+	}
+	return fmt.Errorf("find dyno %s: %w", id, err)
+}

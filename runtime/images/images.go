@@ -1,0 +1,166 @@
+// Package images keeps container images unpacked in containerd: from registries and from OCI archives on disk.
+//
+// Of an image it gives the directories of its layers and what its configuration says about the command. It trusts
+// neither labels nor users nor volumes of it, mounts nothing and changes no layer.
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	snapshotter = "overlayfs"
+	// keepLabel on a snapshot says that containerd must not collect it.
+	keepLabel = "containerd.io/gc.root"
+)
+
+// Ref says where an image is: a registry's reference, by digest if it is to be exactly one, or the absolute path of
+// an OCI archive.
+type Ref struct {
+	Name               string
+	Username, Password string // for the registry; empty if it wants none
+}
+
+// Image is one that is here and unpacked.
+type Image struct {
+	Layers               []string // directories, the topmost first
+	Entrypoint, Cmd, Env []string
+	Dir                  string
+}
+
+// Store is the images of one containerd namespace. All methods may be called by any goroutine, but Fetch not twice
+// at once for one reference: the caller joins those.
+type Store struct {
+	client    *containerd.Client
+	plainHTTP []string // registry hosts that are spoken to without TLS
+}
+
+// New is a store over client, whose namespace it uses.
+func New(client *containerd.Client, plainHTTP []string) *Store {
+	return &Store{client: client, plainHTTP: plainHTTP}
+}
+
+// Fetch makes an image present and unpacked, every part verified by its digest. What is pinned by a digest, or is an
+// archive that has not changed, is only looked for. A tag is asked for anew every time.
+func (s *Store) Fetch(ctx context.Context, ref Ref) error {
+	name, err := Name(ref.Name)
+	if err != nil {
+		return err
+	}
+	if !filepath.IsAbs(ref.Name) && !pinned(name) {
+		return s.pull(ctx, name, ref)
+	}
+	_, err = s.Lookup(ctx, ref.Name)
+	switch {
+	case !errdefs.IsNotFound(err):
+		return err
+	case filepath.IsAbs(ref.Name):
+		return s.load(ctx, name, ref.Name)
+	}
+	return s.pull(ctx, name, ref)
+}
+
+// Name is what an image is called in containerd: a registry's reference in full, or a name that is made of an
+// archive's path, size and time, so that an archive that was replaced is another image.
+func Name(ref string) (string, error) {
+	if filepath.IsAbs(ref) {
+		info, err := os.Stat(ref)
+		if err != nil {
+			return "", fmt.Errorf("find archive: %w: %w", errdefs.ErrNotFound, err)
+		}
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", ref, info.Size(), info.ModTime().UnixNano()))
+		return "archive.invalid/" + hex.EncodeToString(sum[:]) + ":oci", nil
+	}
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return "", fmt.Errorf("parse image reference %q: %w: %w", ref, errdefs.ErrInvalidArgument, err)
+	}
+	return named.String(), nil
+}
+
+func pinned(name string) bool { return strings.Contains(name, "@") }
+
+// Lookup describes an image that is here; NotFound when it is not, or not unpacked. It asks nobody outside.
+func (s *Store) Lookup(ctx context.Context, ref string) (Image, error) {
+	name, err := Name(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	found, err := s.client.GetImage(ctx, name)
+	if err != nil {
+		return Image{}, fmt.Errorf("find image %s: %w", ref, err)
+	}
+	config, err := found.Spec(ctx)
+	if err != nil {
+		return Image{}, fmt.Errorf("read configuration of image %s: %w", ref, err)
+	}
+	layers, err := s.layers(ctx, identity.ChainID(config.RootFS.DiffIDs).String())
+	if err != nil {
+		return Image{}, fmt.Errorf("find layers of image %s: %w", ref, err)
+	}
+	c := config.Config
+	return Image{Layers: layers, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, Dir: c.WorkingDir}, nil
+}
+
+// layers asks the snapshotter where a chain of layers lies, through a view of it that is made once and kept: the
+// view also keeps the layers.
+func (s *Store) layers(ctx context.Context, chain string) ([]string, error) {
+	if chain == "" {
+		return nil, fmt.Errorf("list layers: %w: the image has none", errdefs.ErrInvalidArgument)
+	}
+	service, key := s.client.SnapshotService(snapshotter), "view-"+chain
+	mounts, err := service.Mounts(ctx, key)
+	if errdefs.IsNotFound(err) {
+		keep := snapshots.WithLabels(map[string]string{keepLabel: time.Now().UTC().Format(time.RFC3339)})
+		if mounts, err = service.View(ctx, key, chain, keep); errdefs.IsAlreadyExists(err) {
+			mounts, err = service.Mounts(ctx, key)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return directories(mounts)
+}
+
+// directories reads them out of the mount that the snapshotter would make.
+func directories(mounts []mount.Mount) ([]string, error) {
+	if len(mounts) != 1 {
+		return nil, fmt.Errorf("read snapshot: %w: %d mounts", errdefs.ErrNotImplemented, len(mounts))
+	}
+	switch m := mounts[0]; m.Type {
+	case "bind":
+		return present([]string{m.Source})
+	case "overlay":
+		for _, option := range m.Options {
+			if dirs, ok := strings.CutPrefix(option, "lowerdir="); ok {
+				return present(strings.Split(dirs, ":"))
+			}
+		}
+	}
+	return nil, fmt.Errorf("read snapshot: %w: mount of type %s", errdefs.ErrNotImplemented, mounts[0].Type)
+}
+
+// present makes sure that this host's containerd was asked, and not one whose files are elsewhere.
+func present(dirs []string) ([]string, error) {
+	for _, dir := range dirs {
+		if err := unix.Access(dir, unix.R_OK|unix.X_OK); err != nil {
+			return nil, fmt.Errorf("look at layer %s: %w", dir, err)
+		}
+	}
+	return dirs, nil
+}

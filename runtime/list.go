@@ -1,0 +1,107 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dynod/dynod/runtime/cgroup"
+)
+
+// asking is how many tasks are asked for at once. One stuck shim then does not hold up the others.
+const asking = 16
+
+// Found is a dyno of which something is on the host.
+type Found struct {
+	ID    string
+	Slot  int // -1: nobody knows
+	State State
+	PID   int // of dyno-init, while there is a task
+}
+
+// List finds every dyno of which anything is left, a container or directories, in the order of ids. It fails when
+// containerd cannot say which containers there are; one whose task it does not tell within ten seconds is listed as
+// StateUnknown.
+func (r *Runtime) List(ctx context.Context) ([]Found, error) {
+	slots, err := r.slots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Found, 0, len(slots))
+	for id, slot := range slots {
+		found = append(found, Found{ID: id, Slot: slot})
+	}
+	var group errgroup.Group
+	group.SetLimit(asking)
+	for i := range found {
+		group.Go(func() error {
+			found[i].State, found[i].PID = r.state(ctx, found[i].ID)
+			return nil
+		})
+	}
+	err = group.Wait()
+	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.ID, b.ID) })
+	return found, err
+}
+
+func (r *Runtime) state(ctx context.Context, id string) (State, int) {
+	t, err := r.task(ctx, id)
+	switch {
+	case err == nil:
+		return t.State, t.PID
+	case errdefs.IsNotFound(err):
+		return StateNone, 0
+	}
+	r.log.Warn("cannot tell the state of a task", "dyno", id, "error", err)
+	return StateUnknown, 0
+}
+
+// slots are the ids of all dynos with their slots.
+func (r *Runtime) slots(ctx context.Context) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	slots := map[string]int{}
+	for _, dir := range []string{r.config.RunDir, filepath.Join(r.config.Dir, "dynos")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("list dynos: %w", err)
+		}
+		for _, e := range entries {
+			if check(e.Name()) == nil {
+				slots[e.Name()] = -1
+			}
+		}
+	}
+	containers, err := r.client.ContainerService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	for _, c := range containers {
+		if check(c.ID) != nil {
+			continue // not made here, whoever did it
+		}
+		slots[c.ID] = -1
+		if slot, err := strconv.Atoi(c.Labels[slotLabel]); err == nil {
+			slots[c.ID] = slot
+		}
+	}
+	return slots, nil
+}
+
+// Usage is what a dyno uses now.
+type Usage = cgroup.Usage
+
+// Usage reads a dyno's counters from the kernel, without asking containerd. NotFound if the dyno has no cgroup.
+func (r *Runtime) Usage(_ context.Context, id string) (Usage, error) {
+	if err := check(id); err != nil {
+		return Usage{}, err
+	}
+	return r.group(id).Usage()
+}

@@ -1,0 +1,152 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/runtime/spec"
+)
+
+// unlimited is the memory limit in bytes that cgroup v1 shows when there is none.
+const unlimited = 0x7ffffffffffff000
+
+// writable are the directories of a slug dyno that are not the stack's.
+var writable = []string{"/app", "/tmp", "/var/tmp"}
+
+// place is where the things of one dyno lie.
+type place struct {
+	run  string // on tmpfs; it belongs to the dyno's first id, which so is known as long as the dyno exists
+	disk string
+}
+
+func (r *Runtime) place(id string) place {
+	return place{run: filepath.Join(r.config.RunDir, id), disk: filepath.Join(r.config.Dir, "dynos", id)}
+}
+
+func (r *Runtime) group(id string) cgroup.Group {
+	return cgroup.Group(filepath.Join(r.config.CgroupParent, id))
+}
+
+func (p place) rootfs() string   { return filepath.Join(p.run, "rootfs") }
+func (p place) scratch() string  { return filepath.Join(p.run, "layers") }
+func (p place) launch() string   { return filepath.Join(p.run, "launch") }
+func (p place) cgroupfs() string { return filepath.Join(p.run, "cgroup") }
+func (p place) upper() string    { return filepath.Join(p.disk, "upper") }
+func (p place) work() string     { return filepath.Join(p.disk, "work") }
+
+// firstID is the host id of the dyno's id 0.
+func (p place) firstID() (int, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(p.run, &stat); err != nil {
+		return 0, err
+	}
+	return int(stat.Uid), nil
+}
+
+// entry is a file or directory that a dyno starts with.
+type entry struct {
+	path  string
+	mode  os.FileMode
+	owner int // inside
+	data  []byte
+}
+
+// make fills the place before the root filesystem is mounted. The upper directory gets its entries while it is only a
+// directory: no link in an image can lead a write elsewhere.
+func (p place) make(c Container, first int) error {
+	dirs := []entry{
+		{path: p.run, mode: 0o700},
+		{path: p.rootfs(), mode: 0o755},
+		{path: p.scratch(), mode: 0o700},
+		{path: p.launch(), mode: 0o755},
+		{path: p.cgroupfs(), mode: 0o755},
+		{path: filepath.Join(p.cgroupfs(), "memory"), mode: 0o755},
+		{path: p.disk, mode: 0o700},
+		{path: p.upper(), mode: 0o755},
+		{path: p.work(), mode: 0o700},
+	}
+	for _, dir := range upperDirs(c) {
+		dir.path = filepath.Join(p.upper(), dir.path)
+		dirs = append(dirs, dir)
+	}
+	for _, dir := range dirs {
+		if err := dir.makeDir(first); err != nil {
+			return err
+		}
+	}
+	for _, file := range p.files(c) {
+		if err := file.makeFile(first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func upperDirs(c Container) []entry {
+	var dirs []entry
+	for _, name := range []string{"dev", "proc", "sys", "run", "run/dyno", "etc", "var"} {
+		dirs = append(dirs, entry{path: name, mode: 0o755})
+	}
+	dirs = append(dirs, entry{path: "tmp", mode: 0o777 | os.ModeSticky}, entry{path: "var/tmp", mode: 0o777 | os.ModeSticky})
+	if c.Artifact.Slug != nil {
+		dirs = append(dirs, entry{path: "app", mode: 0o755, owner: spec.UID})
+	}
+	return dirs
+}
+
+// files are what the dyno has of its own in /etc, the place where dyno-init is mounted, and the memory quota
+// where programs look for it on either version of cgroups.
+func (p place) files(c Container) []entry {
+	etc := filepath.Join(p.upper(), "etc")
+	limit := strconv.FormatInt(or(c.Limits.Memory, unlimited), 10) + "\n"
+	return []entry{
+		{path: filepath.Join(etc, "passwd"), mode: 0o644, data: []byte(passwd)},
+		{path: filepath.Join(etc, "group"), mode: 0o644, data: []byte(group)},
+		{path: filepath.Join(etc, "hosts"), mode: 0o644, data: c.Hosts},
+		{path: filepath.Join(etc, "resolv.conf"), mode: 0o644, data: c.Resolv},
+		{path: filepath.Join(etc, "hostname"), mode: 0o644, data: []byte(c.Hostname + "\n")},
+		{path: filepath.Join(p.upper(), spec.Init), mode: 0o755},
+		{path: filepath.Join(p.cgroupfs(), "memory", "memory.limit_in_bytes"), mode: 0o444, data: []byte(limit)},
+		{path: filepath.Join(p.cgroupfs(), "memory.max"), mode: 0o444, data: []byte(limit)},
+	}
+}
+
+// The users and groups of every dyno.
+const (
+	passwd = `root:x:0:0:root:/root:/bin/sh
+dyno:x:1000:1000:dyno:/app:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+`
+	group = `root:x:0:
+tty:x:5:
+dyno:x:1000:
+nogroup:x:65534:
+`
+)
+
+func (e entry) makeDir(first int) error {
+	if err := os.MkdirAll(e.path, 0o700); err != nil {
+		return err
+	}
+	return e.own(first)
+}
+
+func (e entry) makeFile(first int) error {
+	if err := os.WriteFile(e.path, e.data, 0o600); err != nil {
+		return err
+	}
+	return e.own(first)
+}
+
+// own gives the entry away first: changing the owner would take bits off its mode.
+func (e entry) own(first int) error {
+	if err := os.Chown(e.path, first+e.owner, first+e.owner); err != nil {
+		return fmt.Errorf("give %s to the dyno: %w", e.path, err)
+	}
+	return os.Chmod(e.path, e.mode)
+}

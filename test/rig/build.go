@@ -1,0 +1,32 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Build builds the binaries as tests want them, with the race detector in the daemons, and returns their directory.
+func Build(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("find module: %w", err)
+	}
+	dir := filepath.Join(strings.TrimSpace(string(root)), "build", "race")
+	builds := [][]string{
+		{"CGO_ENABLED=1", "go", "build", "-race", "-o", dir + "/", "./cmd/dynod", "./cmd/dynoctl", "./cmd/dynoplane"},
+		{"CGO_ENABLED=0", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir + "/", "./cmd/dyno-init"},
+	}
+	for _, b := range builds {
+		cmd := exec.CommandContext(ctx, b[1], b[2:]...)
+		cmd.Dir = strings.TrimSpace(string(root))
+		cmd.Env = append(os.Environ(), b[0])
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build: %w\n%s", err, out)
+		}
+	}
+	return dir, nil
+}

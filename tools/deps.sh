@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs with apt what building, testing and the demo need and this machine lacks; says nothing if all is there.
+# Whatever provides a command will do: where Docker brought its own containerd, that one stays.
+set -euo pipefail
+export PATH="$PATH:/usr/sbin:/sbin"
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need containerd containerd
+need runc runc
+need nft nftables
+need ip iproute2
+need nsenter util-linux
+need bash-static bash-static
+need debootstrap debootstrap
+need gcc gcc # the race detector links with it
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+# A busybox may be there that is not static.
+dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -qx installed || missing+=(busybox-static)
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+  echo "needed, and only root can install it: apt-get install ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+apt-get install --yes --no-install-recommends "${missing[@]}"
