@@ -92,9 +92,12 @@ func (h *holding) regain(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
+// restore gives the log holder the pipes that dyno-init kept, unless it has them.
 func (h *holding) restore(ctx context.Context, stdout, stderr *os.File) error {
+	defer stdout.Close()
+	defer stderr.Close()
 	if held, err := h.Logs.Holds(ctx, h.rec.ID); held || err != nil {
-		return errors.Join(err, stdout.Close(), stderr.Close())
+		return err
 	}
 	return h.Logs.Restore(ctx, h.rec.ID, stdout, stderr)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/prometheus/procfs"
 )
 
@@ -129,7 +130,8 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 			if parallel > 0 && ending >= parallel {
 				break
 			}
-			if _, err := a.Stop(ctx, StopOrder{ID: s.ID, Generation: s.Generation, Grace: grace, Reason: relocating}); err != nil {
+			_, err := a.Stop(ctx, StopOrder{ID: s.ID, Generation: s.Generation, Grace: grace, Reason: relocating})
+			if err != nil && !errdefs.IsFailedPrecondition(err) { // a newer order has just come: the board tells
 				return err
 			}
 			ending++

@@ -74,7 +74,10 @@ func (r *runner) launch(ctx context.Context) {
 	case errors.As(err, &failed):
 		r.rec.Reason = failed.Reason
 		r.say(ctx, failed.Reason)
-	case err != nil && r.rec.Stop == nil && ctx.Err() == nil:
+	case err != nil && ctx.Err() != nil:
+	case err != nil && r.rec.Stop != nil: // dyno-init may not heed SIGTERM yet, and no app is there to say goodbye
+		r.kill(ctx, "")
+	case err != nil:
 		r.log.Error("launch", "err", err)
 		r.kill(ctx, dyno.R99, dyno.LinePlatform("the command could not be launched"), dyno.LineKilling)
 	case err == nil && !r.rec.Spec.Web() && r.rec.Phase == dyno.Starting:

@@ -91,7 +91,7 @@ func (a *Agent) Signal(ctx context.Context, id string, sig syscall.Signal) error
 func (a *Agent) Get(id string) (Status, error) {
 	status, known := a.board.get(id)
 	if !known {
-		return status, fmt.Errorf("dyno %s: %w", id, errdefs.ErrNotFound)
+		return status, fmt.Errorf("dyno %.80q: %w", id, errdefs.ErrNotFound)
 	}
 	return status, nil
 }

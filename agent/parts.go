@@ -61,7 +61,7 @@ type Logs interface {
 	Open(ctx context.Context, id string) (logs.Pipes, error)
 	// Holds says whether the log holder reads pipes of this dyno.
 	Holds(ctx context.Context, id string) (bool, error)
-	// Restore gives the log holder the read ends of a dyno that it does not hold; they belong to it afterwards.
+	// Restore gives the log holder read ends of a dyno that it does not hold; the caller keeps its own.
 	Restore(ctx context.Context, id string, stdout, stderr *os.File) error
 	// Platform appends a line of the platform.
 	Platform(ctx context.Context, id string, at time.Time, text string) error
@@ -71,7 +71,7 @@ type Logs interface {
 	Finish(id string)
 	// Shipped returns when every line is acknowledged.
 	Shipped(ctx context.Context, id string) error
-	// Remove removes the spool. Nil when there is none.
+	// Remove removes the spool; offsets of this id begin at 0 again. Nil when there is none.
 	Remove(ctx context.Context, id string) error
 	// List is the ids that have a spool.
 	List(ctx context.Context) ([]string, error)

@@ -94,7 +94,7 @@ func (r *runner) up(ctx context.Context) {
 
 // terminate sends SIGTERM once for a stop order.
 func (r *runner) terminate(ctx context.Context) {
-	if r.rec.Stop == nil || r.rec.Stop.Sent {
+	if r.rec.Stop == nil || r.rec.Stop.Sent || !r.rec.Killed.IsZero() {
 		return
 	}
 	if r.rec.Stop.Reason != "" {

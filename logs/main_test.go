@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/logs/capture"
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 func runCapture(socket, spoolDir, bound string) {
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // nothing stays of an interrupted test
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	n, _ := strconv.ParseInt(bound, 10, 64)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -43,7 +43,8 @@ func TestSignalReachesEveryProcess(t *testing.T) {
 	h := newHost(t)
 	d := h.run(h.slug(nil), `
 		(trap 'echo child; exit' TERM; echo ready1; while :; do sleep 0.05; done) &
-		(trap 'echo other' USR1; trap '' TERM; echo ready2; while :; do sleep 0.05; done) &
+		(trap 'echo other' USR1; trap '' TERM; echo ready2
+			while kill -0 $$; do sleep 0.05; done 2>/dev/null; echo alone; while :; do sleep 0.05; done) &
 		trap 'echo main; exit 9' TERM; echo ready3
 		while :; do sleep 0.05; done`)
 	for _, ready := range []string{"ready1", "ready2", "ready3"} {
@@ -52,7 +53,8 @@ func TestSignalReachesEveryProcess(t *testing.T) {
 	must(t, h.Signal(h.ctx, d.ID, unix.SIGTERM))
 	d.out.await(h.ctx, t, "child\n")
 	d.out.await(h.ctx, t, "main\n")
-	// One process ignores SIGTERM: the dyno stays until it is gone, and still takes signals.
+	// One process ignores SIGTERM: the dyno stays, though its command has ended, and still takes signals.
+	d.out.await(h.ctx, t, "alone\n")
 	must(t, h.Signal(h.ctx, d.ID, unix.SIGUSR1))
 	d.out.await(h.ctx, t, "other\n")
 	must(t, h.Signal(h.ctx, d.ID, unix.SIGKILL))

@@ -1,6 +1,7 @@
 package dyno
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -29,11 +30,11 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 	s.Restart = s.Restart.complete()
 	size, ok := d.Sizes[s.Size]
 	if !ok {
-		return s, Invalid{{"spec.size", "unknown size " + s.Size + "; known: " + strings.Join(slices.Sorted(maps.Keys(d.Sizes)), ", ")}}
+		return s, Invalid{{"spec.size", fmt.Sprintf("unknown size %.80q; known: %s", s.Size, strings.Join(slices.Sorted(maps.Keys(d.Sizes)), ", "))}}
 	}
 	s.Limits = s.Limits.over(size)
 	if s.NetworkPolicy != DefaultPolicy {
-		return s, Invalid{{"spec.network_policy", "unknown policy " + s.NetworkPolicy + "; known: " + DefaultPolicy}}
+		return s, Invalid{{"spec.network_policy", fmt.Sprintf("unknown policy %.80q; known: %s", s.NetworkPolicy, DefaultPolicy)}}
 	}
 	return s, s.Validate()
 }

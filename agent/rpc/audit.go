@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
@@ -45,7 +46,7 @@ func audit(ctx context.Context, log *slog.Logger, method string, in any, begun t
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("method", path.Base(method)), slog.String("caller", Identity(ctx)),
+		slog.String("method", path.Base(method)), slog.String("caller", transport.Identity(ctx)),
 		slog.String("code", status.Code(err).String()), slog.Duration("took", time.Since(begun)),
 	}
 	attrs = append(attrs, concerned(in)...)

@@ -25,6 +25,7 @@ import (
 	"github.com/dynod/dynod/agent/agenttest"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/agent/state"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
@@ -117,7 +118,7 @@ func (h *host) serve() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	server := rpc.NewServer(h.agent, lis, rpc.PeerCredentials(), h.parts.Log)
+	server := rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	for _, run := range []func() error{
@@ -137,7 +138,7 @@ func (h *host) serve() {
 // dial connects to a unix socket as the daemon's own clients do.
 func dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := rpc.Dial("unix://"+socket, rpc.DialOptions{UserAgent: "test"})
+	conn, err := transport.Dial("unix://"+socket, transport.DialOptions{UserAgent: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

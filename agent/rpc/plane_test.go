@@ -8,7 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
@@ -73,7 +73,7 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(append(rpc.ServeOptions(), grpc.Creds(rpc.PeerCredentials()), grpc.WaitForHandlers(true))...)
+	server := grpc.NewServer(append(transport.ServeOptions(), grpc.Creds(transport.PeerCredentials()), grpc.WaitForHandlers(true))...)
 	dynodv1.RegisterUpstreamServiceServer(server, p)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
@@ -40,7 +41,7 @@ func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCred
 		log.Error("panic in a call", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the agent failed on this call; it is logged")
 	})
-	s := grpc.NewServer(append(ServeOptions(),
+	s := grpc.NewServer(append(transport.ServeOptions(),
 		grpc.Creds(creds),
 		grpc.ChainUnaryInterceptor(auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),
 		grpc.ChainStreamInterceptor(auditStream(log), readyStream(a), recovery.StreamServerInterceptor(guard)),

@@ -14,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/logs"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
@@ -101,7 +102,7 @@ func TestServerOfAnAgentThatLeavesAtOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := rpc.NewServer(h.agent, lis, rpc.PeerCredentials(), h.parts.Log).Run(ctx, nil); err != nil {
+	if err := rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log).Run(ctx, nil); err != nil {
 		t.Errorf("got %v", err)
 	}
 }
@@ -113,7 +114,7 @@ func TestServerSaysWhyItCannotServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = lis.Close()
-	err = rpc.NewServer(h.agent, lis, rpc.PeerCredentials(), h.parts.Log).Run(limited(t), nil)
+	err = rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log).Run(limited(t), nil)
 	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), lis.Addr().String()) {
 		t.Errorf("got %v", err)
 	}

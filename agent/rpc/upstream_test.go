@@ -139,6 +139,24 @@ func TestEndIsToldUntilAcknowledged(t *testing.T) {
 	h.forgotten(first)
 }
 
+func TestAcknowledgementCountsForAllBefore(t *testing.T) {
+	h := newHost(t, func(h *host) { h.config.AwaitReports, h.config.KeepFinished = true, 0 })
+	p := newPlane(t)
+	for _, id := range []string{first, second} {
+		h.start(order(id, "worker.1"))
+		h.phase(id, dyno.Up)
+	}
+	p.report(h, time.Hour)
+	s, _ := p.connected(t)
+	for _, id := range []string{first, second} {
+		h.runtime.Exit(id, runtime.Exit{})
+		s.until(holds(id, dynodv1.Phase_PHASE_CRASHED))
+	}
+	s.ack(s.newest)
+	h.forgotten(first)
+	h.forgotten(second)
+}
+
 func TestHeartbeat(t *testing.T) {
 	h := newHost(t)
 	p := newPlane(t)
@@ -194,6 +212,7 @@ func TestNoReportBeforeReady(t *testing.T) {
 	})
 	p := newPlane(t)
 	p.report(h, time.Hour)
+	eventually(t, "the first attempt", func() bool { return strings.Contains(h.log.String(), "containerd is away") })
 	h.runtime.Fail("List", nil)
 	if _, snapshot := p.connected(t); !holds(first, dynodv1.Phase_PHASE_DOWN)(snapshot) {
 		t.Errorf("got %v", snapshot)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/agent/state"
 	"github.com/dynod/dynod/cmd/dynod/config"
 	"github.com/dynod/dynod/logs"
@@ -117,14 +118,14 @@ func dialUpstream(cfg config.Config) (*grpc.ClientConn, error) {
 	if u.Address == "" {
 		return nil, nil
 	}
-	options := rpc.DialOptions{UserAgent: "dynod/" + buildVersion()}
+	options := transport.DialOptions{UserAgent: "dynod/" + buildVersion()}
 	if u.Cert != "" {
 		var err error
-		if options.TLS, err = rpc.ClientTLS(rpc.TLSFiles{Cert: u.Cert, Key: u.Key, CA: u.CA}, cmp.Or(u.ServerName, u.Address)); err != nil {
+		if options.TLS, err = transport.ClientTLS(transport.TLSFiles{Cert: u.Cert, Key: u.Key, CA: u.CA}, cmp.Or(u.ServerName, u.Address)); err != nil {
 			return nil, err
 		}
 	}
-	return rpc.Dial(u.Address, options)
+	return transport.Dial(u.Address, options)
 }
 
 // openServers listens on the unix socket and, where one is configured, on a TCP address.
@@ -133,12 +134,12 @@ func openServers(cfg config.Config, a *agent.Agent, log *slog.Logger) ([]*rpc.Se
 	if err != nil {
 		return nil, err
 	}
-	servers := []*rpc.Server{rpc.NewServer(a, local, rpc.PeerCredentials(cfg.API.SocketUIDs...), log)}
+	servers := []*rpc.Server{rpc.NewServer(a, local, transport.PeerCredentials(cfg.API.SocketUIDs...), log)}
 	if cfg.API.Listen == "" {
 		return servers, nil
 	}
 	var conf *tls.Config
-	if conf, err = rpc.ServerTLS(rpc.TLSFiles{Cert: cfg.API.Cert, Key: cfg.API.Key, CA: cfg.API.CA}, cfg.API.AllowedClients); err != nil {
+	if conf, err = transport.ServerTLS(transport.TLSFiles{Cert: cfg.API.Cert, Key: cfg.API.Key, CA: cfg.API.CA}, cfg.API.AllowedClients); err != nil {
 		return nil, err
 	}
 	remote, err := net.Listen("tcp", cfg.API.Listen)

@@ -134,6 +134,18 @@ func TestHolesAndOverlaps(t *testing.T) {
 	})
 }
 
+// A loss at the end of a stream comes as a line of no bytes: it is counted, and moves the cursor.
+func TestLossAtTheEndOfAStream(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	s := p.ship()
+	notice := &dynodv1.LogLine{Stream: 1, Offset: 105, LostBytes: 100, Time: morning}
+	for range 2 {
+		if got, err := s.try(id, out(0, "good"), notice); err != nil || got.GetDelivered()[0].GetOffset() != 105 {
+			t.Fatalf("got %v, %v", got, err)
+		}
+	}
+}
+
 func TestWrongLinesAreRefused(t *testing.T) {
 	p := startPlane(t, t.TempDir())
 	for name, c := range map[string]struct {

@@ -258,10 +258,12 @@ func checkLine(l *dynodv1.LogLine) error {
 	switch {
 	case streamNames[l.GetStream()] == "":
 		return errors.New("stream: unknown")
-	case l.GetOffset() < 0 || l.GetSize() <= 0 || l.GetOffset()+l.GetSize() < 0:
+	case l.GetOffset() < 0 || l.GetSize() < 0 || l.GetOffset()+l.GetSize() < 0:
 		return fmt.Errorf("size: %d is not possible there", l.GetSize())
 	case l.GetLostBytes() < 0 || l.GetLostBytes() > l.GetOffset():
 		return fmt.Errorf("lost_bytes: %d is not possible there", l.GetLostBytes())
+	case l.GetSize() == 0 && l.GetLostBytes() == 0:
+		return errors.New("size: 0 is for lines that only tell a loss")
 	case int64(len(l.GetText())) > l.GetSize():
 		return fmt.Errorf("size: %d is less than the text's %d", l.GetSize(), len(l.GetText()))
 	default:

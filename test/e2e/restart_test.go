@@ -78,8 +78,7 @@ func TestLogHolderIsKilled(t *testing.T) {
 
 func (s *stage) killCapture() {
 	s.t.Helper()
-	file := filepath.Join(s.Lab.Run(), "d", "capture.pid")
-	data, err := os.ReadFile(file)
+	data, err := os.ReadFile(filepath.Join(s.Lab.Run(), "d", "capture.pid"))
 	s.check(err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	s.check(err)
@@ -114,7 +113,7 @@ func TestExitWhileTheAgentIsAway(t *testing.T) {
 func TestKillsDuringStarts(t *testing.T) {
 	s := open(t, "")
 	for n := range 20 {
-		dyno := s.start(s.order(n, "worker.1", "./web worker"))
+		dyno := s.start(s.order(n, "worker.1", "./web worker", env("LINES", "100")))
 		time.Sleep(time.Duration(n*8) * time.Millisecond)
 		s.check(s.KillAgent())
 		s.check(s.StartAgent(t.Context()))
@@ -126,6 +125,23 @@ func TestKillsDuringStarts(t *testing.T) {
 		s.await(dyno, down)
 		s.sequence(dyno)
 	}
+}
+
+// A stop order is obeyed at any moment of a start.
+func TestStopsDuringStarts(t *testing.T) {
+	s := open(t, "")
+	for n := range 20 {
+		dyno := s.start(s.order(n, "worker.1", "./web worker"))
+		time.Sleep(time.Duration(n*8) * time.Millisecond)
+		begun := time.Now()
+		s.stop(dyno)
+		s.await(dyno, down)
+		within(t, 3*time.Second, fmt.Sprintf("a stop %d ms after the order", n*8), begun)
+	}
+	s.check(rig.Await(t.Context(), "everything to be gone", func() (bool, error) {
+		host, err := s.API().GetHost(t.Context(), &dynodv1.GetHostRequest{})
+		return host.GetHost().GetFree().GetDynos() == host.GetHost().GetCapacity().GetDynos(), err
+	}))
 }
 
 func TestContainerdIsRestarted(t *testing.T) {

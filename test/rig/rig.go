@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/dynod/dynod/agent/rpc"
+	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 	"github.com/dynod/dynod/test/lab"
 )
@@ -59,7 +59,7 @@ func New(ctx context.Context, l *lab.Lab, bin string, stacks map[string]string, 
 	if err := os.WriteFile(r.path("dynod.toml"), []byte(r.config(containerd, stacks)+extra), 0o600); err != nil {
 		return nil, err
 	}
-	r.conn, err = rpc.Dial("unix://"+r.Socket(), rpc.DialOptions{UserAgent: "rig"})
+	r.conn, err = transport.Dial("unix://"+r.Socket(), transport.DialOptions{UserAgent: "rig"})
 	return r, err
 }
 

@@ -87,7 +87,8 @@ type LogLine struct {
 	Stream LogStream `protobuf:"varint,1,opt,name=stream,proto3,enum=dynod.v1.LogStream" json:"stream,omitempty"`
 	// Position of the line's first byte in the stream; every stream begins at 0 and goes on over restarts of the dyno.
 	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes of the stream that the line covers, its newline included.
+	// Bytes of the stream that the line covers, its newline included. 0: the line only tells lost_bytes, which were the
+	// last of the stream so far.
 	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	// When the line was read.
 	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`

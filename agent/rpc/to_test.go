@@ -1,0 +1,196 @@
+package rpc_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dynod/dynod/agent/agenttest"
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/logs"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+	"github.com/dynod/dynod/runtime"
+)
+
+// set notes every field that a message has, at any depth, by its full name.
+func set(m protoreflect.Message, into map[protoreflect.FullName]bool) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		into[f.FullName()] = true
+		if isMessage(f) {
+			set(v.Message(), into)
+		}
+		return true
+	})
+}
+
+// unset are the fields that none of several messages of one type has, at any depth.
+func unset(messages ...protoreflect.Message) []protoreflect.FullName {
+	seen := map[protoreflect.FullName]bool{}
+	for _, m := range messages {
+		set(m, seen)
+	}
+	return missing(messages[0].Descriptor(), seen)
+}
+
+func missing(of protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) (names []protoreflect.FullName) {
+	for i := range of.Fields().Len() {
+		f := of.Fields().Get(i)
+		if !seen[f.FullName()] {
+			names = append(names, f.FullName())
+		}
+		if isMessage(f) {
+			names = append(names, missing(f.Message(), seen)...)
+		}
+	}
+	return names
+}
+
+func TestDynoIsShownWhole(t *testing.T) {
+	crashed := dyno.Record{
+		ID: second, Generation: 5, Slot: 1, BootID: "boot-1", Phase: dyno.Crashed, Since: noon, Accepted: noon.Add(-time.Hour), Lives: 2,
+		Crashes: []time.Time{noon}, NextStart: time.Now().Add(time.Hour).UTC(), Reason: "why", Stuck: true,
+		Exit: &dyno.Exit{Code: 137, Signal: 9, OOM: true, At: noon, Failure: "lost", Error: dyno.R15},
+		Spec: dyno.Spec{App: "shop", Name: "web.2", Type: "web", Size: "standard-1x", Port: 5002, Artifact: dyno.Artifact{Image: "img:1"}},
+	}
+	h := newHost(t, func(h *host) {
+		if err := h.parts.Store.Add(crashed); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.start(fullSlug(first))
+	h.network.Listen(first)
+	since := h.phase(first, dyno.Up)
+	get := func(id string) *dynodv1.Dyno {
+		out, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.GetDyno()
+	}
+	one, two := get(first), get(second)
+	if diff := cmp.Diff(&dynodv1.Dyno{
+		Id: first, Generation: 3, App: "shop", Name: "web.7", Type: "web", Size: "standard-1x", Phase: dynodv1.Phase_PHASE_UP,
+		PhaseSince: timestamppb.New(since.Since), AcceptedAt: timestamppb.New(since.Accepted), Limits: fullSlug(first).GetSpec().GetLimits(),
+		Address: "172.16.0.2", Port: 5001, HostPort: 20000, Pid: 4242, Lives: 1,
+		Artifact: "small SHA256:" + strings.Repeat("a", 64), Command: "bin/web -p 5001",
+	}, one, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(&dynodv1.Dyno{
+		Id: second, Generation: 5, App: "shop", Name: "web.2", Type: "web", Size: "standard-1x", Phase: dynodv1.Phase_PHASE_CRASHED,
+		PhaseSince: timestamppb.New(noon), AcceptedAt: timestamppb.New(noon.Add(-time.Hour)), Limits: &dynodv1.Limits{}, Port: 5002, Lives: 2,
+		Exit:        &dynodv1.Exit{Code: 137, Signal: 9, OutOfMemory: true, At: timestamppb.New(noon), PlatformFailure: "lost", ErrorCode: "R15"},
+		NextStartAt: timestamppb.New(crashed.NextStart), Reason: "why", Artifact: "img:1", Stuck: true,
+	}, two, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	if missing := unset(one.ProtoReflect(), two.ProtoReflect()); len(missing) > 0 {
+		t.Errorf("never shown: %v", missing)
+	}
+}
+
+func TestEveryPhaseIsShown(t *testing.T) {
+	var n int
+	h := newHost(t, func(h *host) { h.config.Slots = 10 })
+	shown := func(want dynodv1.Phase, change func(*dynodv1.DynoSpec), then func(id string)) {
+		t.Helper()
+		n++
+		o := order(fmt.Sprintf("00000000-0000-4000-8000-0000000000%d0", n), fmt.Sprintf("worker.%d", n))
+		change(o.Spec)
+		h.start(o)
+		then(o.GetHeader().GetDynoId())
+		for name, phase := range phases {
+			if want == phase {
+				h.phase(o.GetHeader().GetDynoId(), name)
+			}
+		}
+		out, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: o.GetHeader().GetDynoId()})
+		if err != nil || out.GetDyno().GetPhase() != want {
+			t.Errorf("got %v %v, want %s", out.GetDyno().GetPhase(), err, want)
+		}
+	}
+	nothing, asIs := func(string) {}, func(*dynodv1.DynoSpec) {}
+	end := func(id string) { h.phase(id, dyno.Up); h.runtime.Exit(id, runtime.Exit{Code: 1}) }
+	stop := func(id string) { h.phase(id, dyno.Up); h.stop(id, 1) }
+	shown(dynodv1.Phase_PHASE_STARTING, func(s *dynodv1.DynoSpec) { s.Type = "web" }, nothing)
+	shown(dynodv1.Phase_PHASE_UP, asIs, nothing)
+	shown(dynodv1.Phase_PHASE_CRASHED, asIs, end)
+	shown(dynodv1.Phase_PHASE_COMPLETE, func(s *dynodv1.DynoSpec) { s.OneOff = true }, end)
+	shown(dynodv1.Phase_PHASE_DOWN, asIs, stop)
+	h.runtime.Deaf()
+	shown(dynodv1.Phase_PHASE_STOPPING, asIs, stop)
+	if n != len(dynodv1.Phase_name)-1 {
+		t.Errorf("%d of the phases %v", n, dynodv1.Phase_name)
+	}
+}
+
+var phases = map[dyno.Phase]dynodv1.Phase{
+	dyno.Starting: dynodv1.Phase_PHASE_STARTING, dyno.Up: dynodv1.Phase_PHASE_UP, dyno.Stopping: dynodv1.Phase_PHASE_STOPPING,
+	dyno.Down: dynodv1.Phase_PHASE_DOWN, dyno.Crashed: dynodv1.Phase_PHASE_CRASHED, dyno.Complete: dynodv1.Phase_PHASE_COMPLETE,
+}
+
+// backlogged is a Logs with something to ship.
+type backlogged struct{ *agenttest.Logs }
+
+func (backlogged) Backlog() logs.Backlog { return logs.Backlog{Bytes: 77, Dynos: 1} }
+
+func TestHostIsShownWhole(t *testing.T) {
+	h := newHost(t, func(h *host) {
+		h.config.Warnings = []string{"cgroup v1"}
+		h.parts.Logs = backlogged{h.logs}
+		if err := os.WriteFile(filepath.Join(h.records, second+".json"), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.runtime.Deaf()
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	stream, err := h.DrainHost(limited(t), &dynodv1.DrainHostRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	h.phase(first, dyno.Stopping)
+	out, err := h.GetHost(limited(t), &dynodv1.GetHostRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, known := out.GetHost(), h.agent.Host()
+	want := &dynodv1.Host{
+		Name: "h", AgentVersion: "1.2.3", BootId: "boot-1", AgentStartedAt: timestamppb.New(known.Started), Kernel: known.Kernel,
+		Capacity:            &dynodv1.Capacity{MemoryBytes: 2 << 30, Dynos: 4, CpuMilli: uint32(known.CPUMilli)},
+		Free:                &dynodv1.Capacity{MemoryBytes: 2<<30 - 512<<20, Dynos: 2, CpuMilli: uint32(known.CPUMilli)},
+		Pressure:            got.GetPressure(), // the machine's own
+		ContainerdReachable: true, SpoolBacklogBytes: 77, Cordoned: true, Draining: true,
+		Warnings: []string{"cgroup v1"}, Unreadable: []string{second},
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	got.Pressure = &dynodv1.Pressure{Cpu: 1, Memory: 1, Io: 1}
+	if missing := unset(got.ProtoReflect()); len(missing) > 0 {
+		t.Errorf("never shown: %v", missing)
+	}
+}
+
+// What a dyno's makers can put into an error must not make the answer unsendable.
+func TestOddBytesInAReason(t *testing.T) {
+	h := newHost(t, func(h *host) { h.runtime.Fail("Prepare", errors.New("bad name \xff\xfe in slug")) })
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Crashed)
+	out, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: first})
+	if err != nil || !strings.Contains(out.GetDyno().GetReason(), "bad name \uFFFD") || !strings.Contains(out.GetDyno().GetExit().GetPlatformFailure(), "in slug") {
+		t.Errorf("got %v %v", out, err)
+	}
+}
