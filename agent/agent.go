@@ -56,7 +56,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.loadCordon(); err != nil {
 		return err
 	}
-	if err := a.recover(ctx); err != nil {
+	if err := a.recover(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	close(a.ready)

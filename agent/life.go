@@ -79,7 +79,7 @@ func (r *runner) launch(ctx context.Context) {
 		r.kill(ctx, "")
 	case err != nil:
 		r.log.Error("launch", "err", err)
-		r.kill(ctx, dyno.R99, dyno.LinePlatform("the command could not be launched"), dyno.LineKilling)
+		r.kill(ctx, dyno.R99, dyno.LinePlatform("The command could not be launched"), dyno.LineKilling)
 	case err == nil && !r.rec.Spec.Web() && r.rec.Phase == dyno.Starting:
 		next, err := r.rec.To(dyno.Up, time.Now())
 		r.note(ctx, next, err)
@@ -98,7 +98,7 @@ func (r *runner) neverRan(ctx context.Context, err error) (exit *dyno.Exit, left
 		lost.Error = dyno.R17
 		r.say(ctx, dyno.LineChecksum(sum.Expected, sum.Actual))
 	} else {
-		r.say(ctx, dyno.LinePlatform(err.Error()))
+		r.say(ctx, dyno.LinePlatform("The dyno could not be started")) // the reason names parts of the host: it is upstream's
 	}
 	return &lost, false
 }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/runtime"
@@ -211,6 +213,28 @@ func TestStopOvertakesStart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An accepted order outlives an absence of containerd.
+func TestStartIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.runtime.Fail("Create", errdefs.ErrUnavailable)
+		h.start(order(first, "worker.1"))
+		time.Sleep(5 * time.Second)
+		h.phase(first, dyno.Starting)
+		h.runtime.Fail("Create", nil)
+		time.Sleep(2 * time.Second)
+		h.phase(first, dyno.Up)
+
+		h.runtime.Fail("Create", errdefs.ErrUnavailable)
+		h.start(order(second, "worker.2"))
+		time.Sleep(time.Minute)
+		if s := h.phase(second, dyno.Crashed); s.Exit.Error != dyno.R99 {
+			t.Errorf("given up: %+v", s.Exit)
+		}
+	})
 }
 
 func TestReleaseIsTriedUntilItWorks(t *testing.T) {

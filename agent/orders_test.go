@@ -170,8 +170,15 @@ func TestCordonAndDrain(t *testing.T) {
 		if !h.Host().Cordoned {
 			t.Error("the cordon did not outlive the agent")
 		}
-		if err := h.Drain(t.Context(), time.Second, 0); err != nil {
-			t.Fatal(err)
+		h.runtime.Deaf()
+		drained := make(chan error, 1)
+		go func() { drained <- h.Drain(t.Context(), time.Second, 0) }()
+		h.phase(first, dyno.Stopping)
+		if !h.Host().Draining {
+			t.Error("not said to be draining")
+		}
+		if err := <-drained; err != nil || h.Host().Draining {
+			t.Fatalf("drained: %v, still draining: %v", err, h.Host().Draining)
 		}
 		h.phase(first, dyno.Down)
 		if err := h.Uncordon(); err != nil {

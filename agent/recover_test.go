@@ -74,6 +74,44 @@ func TestStartGoesOnAfterRestart(t *testing.T) {
 	}
 }
 
+// A dyno that has its plan does not get another one.
+func TestLaunchedDynoIsNotLaunchedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "web.1"))
+		h.leave()
+		h.arrive()
+		h.phase(first, dyno.Starting)
+		h.network.Listen(first)
+		time.Sleep(time.Second)
+		if s := h.phase(first, dyno.Up); s.Lives != 1 || h.runtime.Launches() != 1 {
+			t.Errorf("%d launches, %d lives", h.runtime.Launches(), s.Lives)
+		}
+		h.leave()
+	})
+}
+
+// What an agent could not clean up before it left, the next one does.
+func TestCleanUpGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.runtime.Fail("Delete", errors.New("busy"))
+		h.runtime.Exit(first, runtime.Exit{Code: 1})
+		h.phase(first, dyno.Crashed)
+		h.leave()
+		h.runtime.Fail("Delete", nil)
+		h.arrive()
+		if s := h.phase(first, dyno.Crashed); !s.Released {
+			t.Errorf("%+v", s)
+		}
+		if found, _ := h.runtime.List(t.Context()); len(found) != 0 {
+			t.Errorf("left: %v", found)
+		}
+		h.leave()
+	})
+}
+
 func TestGraceCountsFromTheFirstTermAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -140,6 +178,9 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 		}
 		if got := h.Host().Unreadable; !slices.Equal(got, []string{first}) {
 			t.Errorf("reported: %v", got)
+		}
+		if _, err := h.Start(t.Context(), order(first, "worker.1")); !errdefs.IsFailedPrecondition(err) {
+			t.Errorf("an order for it: %v", err)
 		}
 		h.start(order(second, "worker.2"))
 		if s := h.phase(second, dyno.Up); s.Slot == 0 {

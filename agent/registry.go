@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -96,6 +97,9 @@ func (a *Agent) begin(r *runner, rec dyno.Record) Status {
 func (a *Agent) record(o StartOrder) (dyno.Record, error) {
 	if reason := a.cordon.Load(); reason != nil {
 		return dyno.Record{}, fmt.Errorf("the host is cordoned (%s): %w", *reason, errdefs.ErrFailedPrecondition)
+	}
+	if slices.Contains(a.unreadable, o.ID) {
+		return dyno.Record{}, fmt.Errorf("dyno %s has a record that cannot be read: %w", o.ID, errdefs.ErrFailedPrecondition)
 	}
 	if !a.reachable.Load() {
 		return dyno.Record{}, fmt.Errorf("containerd does not answer: %w", errdefs.ErrUnavailable)

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/containerd/errdefs"
 
@@ -50,6 +51,9 @@ func (r *Runtime) Prepare(ctx context.Context, a Artifact) (Prepared, error) {
 		return Prepared{}, r.prepareSlug(ctx, *a.Slug)
 	}
 	ref := images.Ref{Name: a.Image.Ref, Username: a.Image.Username, Password: a.Image.Password}
+	if filepath.IsAbs(ref.Name) && !r.config.AllowFile {
+		return Prepared{}, fmt.Errorf("check artifact: %w: images by path are not allowed here", errdefs.ErrInvalidArgument)
+	}
 	if err := r.fetchImage(ctx, ref); err != nil {
 		return Prepared{}, err
 	}

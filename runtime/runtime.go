@@ -68,7 +68,7 @@ type Config struct {
 
 	PlainHTTPRegistries []string // hosts, with port, that are spoken to without TLS
 	AllowHTTP           bool     // fetch slugs by http:// too
-	AllowFile           bool     // fetch slugs by file:// too
+	AllowFile           bool     // slugs by file:// and images by path too
 }
 
 func (c *Config) complete() error {

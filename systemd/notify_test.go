@@ -1,14 +1,10 @@
 package systemd_test
 
 import (
-	"context"
 	"net"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/dynod/dynod/systemd"
 )
@@ -55,7 +51,6 @@ func TestNotify(t *testing.T) {
 		say  func() error
 	}{
 		{"READY=1", systemd.Ready},
-		{"STATUS=3 dynos, 1 crashed", func() error { return systemd.Status("3 dynos,\n1 crashed") }},
 		{"STOPPING=1", systemd.Stopping},
 	} {
 		if err := c.say(); err != nil {
@@ -78,49 +73,5 @@ func TestNobodyToNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "missing"))
 	if err := systemd.Ready(); err == nil {
 		t.Error("no error although the manager's socket is gone")
-	}
-}
-
-func TestWatchdogPassesBeatsOn(t *testing.T) {
-	defer goleak.VerifyNone(t)
-	m := newManager(t)
-	t.Setenv("WATCHDOG_USEC", strconv.Itoa(int(10*time.Second/time.Microsecond)))
-	t.Setenv("WATCHDOG_PID", "")
-	if got, err := systemd.BeatInterval(); got != 5*time.Second || err != nil {
-		t.Errorf("BeatInterval = %v, %v; want 5s", got, err)
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	beats, done := make(chan struct{}), make(chan error)
-	go func() { done <- systemd.Watchdog(ctx, beats) }()
-	for range 3 {
-		beats <- struct{}{}
-		if got := m.heard(); got != "WATCHDOG=1" {
-			t.Errorf("manager heard %q", got)
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestWatchdogOff(t *testing.T) {
-	t.Setenv("WATCHDOG_USEC", "")
-	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "missing")) // using it would be an error
-	beats := make(chan struct{}, 3)
-	for range 3 {
-		beats <- struct{}{}
-	}
-	close(beats)
-	if err := systemd.Watchdog(t.Context(), beats); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestWatchdogMisconfigured(t *testing.T) {
-	t.Setenv("WATCHDOG_USEC", "soon")
-	if err := systemd.Watchdog(t.Context(), nil); err == nil {
-		t.Error("a period that is no number went unnoticed")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/dynod/dynod/test/lab"
 )
 
 // others are units that ours name or get by default; empty ones do for a check.
@@ -13,10 +15,7 @@ var others = []string{
 }
 
 func TestUnitsAreValid(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd-analyze is not installed")
-	}
+	lab.Root(t)
 	root := t.TempDir()
 	write(t, root, "usr/bin/dynod", "#!/bin/true\n", 0o755)
 	write(t, root, "usr/bin/containerd", "#!/bin/true\n", 0o755)
@@ -36,7 +35,7 @@ func TestUnitsAreValid(t *testing.T) {
 		write(t, root, "usr/lib/systemd/system/"+unit, string(content), 0o644)
 	}
 
-	cmd := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no", "--root=" + root}, units...)...)
+	cmd := exec.CommandContext(t.Context(), "systemd-analyze", append([]string{"verify", "--man=no", "--root=" + root}, units...)...)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}

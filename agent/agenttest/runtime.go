@@ -13,7 +13,8 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
-// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM unless Deaf, SIGKILL always.
+// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM once it is launched and unless
+// Deaf, SIGKILL always.
 type Runtime struct {
 	mu         sync.Mutex
 	containers map[string]*container
@@ -21,6 +22,7 @@ type Runtime struct {
 	hold       map[string]chan struct{}
 	deaf       bool
 	creates    int
+	launches   int
 }
 
 type container struct {
@@ -81,6 +83,13 @@ func (r *Runtime) Creates() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.creates
+}
+
+// Launches counts calls of Launch.
+func (r *Runtime) Launches() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.launches
 }
 
 // Plan is what a dyno was launched with; nil before.
@@ -164,6 +173,7 @@ func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.launches++
 	c, err := r.find(id)
 	if err == nil && c.plan == nil {
 		c.plan = &p
@@ -201,7 +211,7 @@ func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error
 		return err
 	}
 	c.signals = append(c.signals, sig)
-	if sig == syscall.SIGKILL || sig == syscall.SIGTERM && !r.deaf {
+	if sig == syscall.SIGKILL || sig == syscall.SIGTERM && !r.deaf && c.plan != nil {
 		c.end(runtime.Exit{Code: 128 + int(sig), Signal: int(sig)})
 	}
 	return nil

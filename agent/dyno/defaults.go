@@ -3,6 +3,7 @@ package dyno
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,14 @@ type Defaults struct {
 	Port        uint16
 	BootTimeout time.Duration
 	Grace       time.Duration
+	Sources     Sources
+}
+
+// Sources is where artifacts may come from on this host.
+type Sources struct {
+	Stacks []string // names of the stack images
+	HTTP   bool     // slugs by http:// too
+	Files  bool     // slugs by file:// and images by path too
 }
 
 // Complete fills in what the order left open and checks the whole.
@@ -36,7 +45,24 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 	if s.NetworkPolicy != DefaultPolicy {
 		return s, Invalid{{"spec.network_policy", fmt.Sprintf("unknown policy %.80q; known: %s", s.NetworkPolicy, DefaultPolicy)}}
 	}
-	return s, s.Validate()
+	if err := s.Validate(); err != nil {
+		return s, err
+	}
+	return s, d.Sources.admit(s)
+}
+
+// admit refuses what this host would not fetch. The URL itself is secret and stands in no error.
+func (from Sources) admit(s Spec) error {
+	var v Invalid
+	if s.Artifact.Image != "" {
+		v.unless(from.Files || !strings.HasPrefix(s.Artifact.Image, "/"), "spec.artifact.image.reference", "paths are not allowed on this host")
+		return v.orNil()
+	}
+	v.unless(slices.Contains(from.Stacks, s.Artifact.Stack), "spec.artifact.slug.stack", "unknown stack %.80q; known: %s", s.Artifact.Stack, strings.Join(from.Stacks, ", "))
+	u, err := url.Parse(s.Secret.SlugURL)
+	known := err == nil && (u.Scheme == "https" || u.Scheme == "http" && from.HTTP || u.Scheme == "file" && from.Files)
+	v.unless(known, "spec.artifact.slug.url", "must be an https URL")
+	return v.orNil()
 }
 
 // DefaultPolicy is the network policy that every host has.

@@ -17,6 +17,42 @@ func defaults() dyno.Defaults {
 	return dyno.Defaults{
 		Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, Swap: 512 << 20, CPUWeight: 100, Pids: 256, Files: 10000}},
 		Size:  "standard-1x", Port: 5000, BootTimeout: time.Minute, Grace: 30 * time.Second,
+		Sources: dyno.Sources{Stacks: []string{"small"}},
+	}
+}
+
+func TestSources(t *testing.T) {
+	tests := map[string]struct {
+		from  dyno.Sources
+		spec  func(*dyno.Spec)
+		field string // wrong; empty: none is
+	}{
+		"https":                  {dyno.Sources{}, func(*dyno.Spec) {}, ""},
+		"http":                   {dyno.Sources{}, func(s *dyno.Spec) { s.Secret.SlugURL = "http://x/" }, "spec.artifact.slug.url"},
+		"http allowed":           {dyno.Sources{HTTP: true}, func(s *dyno.Spec) { s.Secret.SlugURL = "http://x/" }, ""},
+		"file":                   {dyno.Sources{HTTP: true}, func(s *dyno.Spec) { s.Secret.SlugURL = "file:///x" }, "spec.artifact.slug.url"},
+		"file allowed":           {dyno.Sources{Files: true}, func(s *dyno.Spec) { s.Secret.SlugURL = "file:///x" }, ""},
+		"no URL":                 {dyno.Sources{Files: true, HTTP: true}, func(s *dyno.Spec) { s.Secret.SlugURL = "%" }, "spec.artifact.slug.url"},
+		"unknown stack":          {dyno.Sources{}, func(s *dyno.Spec) { s.Artifact.Stack = "big" }, "spec.artifact.slug.stack"},
+		"image":                  {dyno.Sources{}, func(s *dyno.Spec) { s.Artifact = dyno.Artifact{Image: "r.example/a:1"} }, ""},
+		"image by path":          {dyno.Sources{}, func(s *dyno.Spec) { s.Artifact = dyno.Artifact{Image: "/a.tar"} }, "spec.artifact.image.reference"},
+		"image by path, allowed": {dyno.Sources{Files: true}, func(s *dyno.Spec) { s.Artifact = dyno.Artifact{Image: "/a.tar"} }, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, s := defaults(), slug()
+			test.from.Stacks = d.Sources.Stacks
+			d.Sources = test.from
+			test.spec(&s)
+			_, err := d.Complete(s)
+			var invalid dyno.Invalid
+			switch errors.As(err, &invalid); {
+			case test.field == "" && err != nil:
+				t.Error(err)
+			case test.field != "" && (len(invalid) != 1 || invalid[0].Field != test.field):
+				t.Errorf("got %v, want %s", err, test.field)
+			}
+		})
 	}
 }
 

@@ -109,6 +109,7 @@ func settings() agent.Config {
 		Defaults: dyno.Defaults{
 			Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, CPUWeight: 100, Pids: 256, Files: 1000}},
 			Size:  "standard-1x", Port: 5000, BootTimeout: time.Minute, Grace: 30 * time.Second,
+			Sources: dyno.Sources{Stacks: []string{"small"}},
 		},
 	}
 }

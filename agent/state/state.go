@@ -38,7 +38,20 @@ func Open(records, secrets string) (*Store, error) {
 	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
 		return nil, fmt.Errorf("%s is not on tmpfs: configuration values would reach a disk", secrets)
 	}
-	return &Store{records, secrets}, nil
+	s := &Store{records, secrets}
+	return s, s.sweep()
+}
+
+// sweep removes what a write that was killed half-way has left: renameio's files begin with a dot.
+func (s *Store) sweep() error {
+	partial, err := filepath.Glob(filepath.Join(s.records, ".*"))
+	for _, name := range partial {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return fmt.Errorf("sweep records: %w", err)
+	}
+	return nil
 }
 
 // file is the form of a record on disk.

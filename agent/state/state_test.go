@@ -107,6 +107,22 @@ func TestUnreadableRecordsAreToldAndKept(t *testing.T) {
 	}
 }
 
+func TestHalfWrittenFilesAreSwept(t *testing.T) {
+	store, records, secrets := open(t)
+	if err := store.Add(record()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(records, "."+id+".json123"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := state.Open(records, secrets); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(records); err != nil || len(left) != 1 || left[0].Name() != id+".json" {
+		t.Errorf("left: %v %v", left, err)
+	}
+}
+
 func TestSecretsMustLieOnTmpfs(t *testing.T) {
 	_, err := state.Open(t.TempDir(), t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "not on tmpfs") {

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/procfs"
@@ -45,6 +47,10 @@ func defaults(cfg config.Config, swap bool) dyno.Defaults {
 	d := dyno.Defaults{
 		Sizes: map[string]dyno.Limits{}, Size: cfg.Defaults.Size, Port: cfg.Defaults.Port,
 		BootTimeout: cfg.Defaults.BootTimeout, Grace: cfg.Defaults.Grace,
+		Sources: dyno.Sources{
+			Stacks: slices.Sorted(maps.Keys(cfg.Artifacts.Stacks)),
+			HTTP:   cfg.Artifacts.AllowHTTPURLs, Files: cfg.Artifacts.AllowFileURLs,
+		},
 	}
 	for name, s := range cfg.Sizes {
 		l := dyno.Limits{Memory: s.Memory, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+
+	"github.com/dynod/dynod/test/lab"
 )
 
 // stay leaves the dynos running and says what to type, until ctx ends.
@@ -23,13 +25,13 @@ func (s *show) stay(ctx context.Context) error {
   dynoctl inspect web.1
   dynoctl events
   dynoctl stop worker.1
-  nsenter --net=%s curl -s http://10.99.0.1:20000/     # web.1, from outside
+  nsenter --net=%s curl -s http://%s:20000/     # web.1, from outside
   kill -9 %d                                     # the agent; its dynos run on
 
 The agent's log: %s
 What the control plane received: %s
 Ctrl-C ends everything.
-`, s.rig.Socket(), bin, l.Outside(), s.rig.AgentPID(), filepath.Join(l.Dir(), "agent.log"), filepath.Join(l.Dir(), "plane"))
+`, s.rig.Socket(), bin, l.Outside(), lab.HostAddress, s.rig.AgentPID(), filepath.Join(l.Dir(), "agent.log"), filepath.Join(l.Dir(), "plane"))
 	<-ctx.Done()
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 	"github.com/dynod/dynod/test/lab"
 	"github.com/dynod/dynod/test/rig"
@@ -59,14 +61,20 @@ func (s *show) order(ctx context.Context) error {
 }
 
 func (s *show) send(ctx context.Context, id, name, command string, oneOff bool) error {
-	path, err := s.rig.OrderFile(name, map[string]any{
-		"header": map[string]any{"dyno_id": id, "generation": 1},
-		"spec": map[string]any{
-			"app": "demo", "name": name, "one_off": oneOff, "command": map[string]any{"line": command},
-			"artifact":    map[string]any{"slug": map[string]any{"url": "file://" + s.slug, "sha256": s.sum, "stack": "small"}},
-			"environment": map[string]any{"LINES": "1000"},
+	order, err := protojson.Marshal(&dynodv1.StartDynoRequest{
+		Header: &dynodv1.OrderHeader{DynoId: id, Generation: 1},
+		Spec: &dynodv1.DynoSpec{
+			App: "demo", Name: name, OneOff: oneOff, Command: &dynodv1.Command{Line: command},
+			Artifact: &dynodv1.Artifact{Kind: &dynodv1.Artifact_Slug{
+				Slug: &dynodv1.SlugArtifact{Url: "file://" + s.slug, Sha256: s.sum, Stack: "small"},
+			}},
+			Environment: map[string]string{"LINES": "1000"},
 		},
 	})
+	if err != nil {
+		return err
+	}
+	path, err := s.rig.OrderFile(name, order)
 	if err != nil {
 		return err
 	}

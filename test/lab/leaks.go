@@ -120,11 +120,11 @@ func (l *Lab) countFiles(s Snapshot) {
 			if path == l.containerdState() || path == filepath.Dir(l.Host()) {
 				return filepath.SkipDir // counted by what they are
 			}
-			if mounts[path] && path != l.Run() && err == nil && d.IsDir() {
-				return filepath.SkipDir // counted as a mount
-			}
 			if err == nil && !strings.HasPrefix(path, l.containerdAddress()) {
 				s.add("file", path)
+			}
+			if mounts[path] && path != l.Run() && err == nil && d.IsDir() {
+				return filepath.SkipDir // what is on it is counted as a mount
 			}
 			return nil // vanished meanwhile: not there
 		})

@@ -5,7 +5,6 @@ package rig
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -206,14 +205,10 @@ func (r *Rig) Order(ctx context.Context, args ...string) (string, error) {
 // API asks the agent over its unix socket.
 func (r *Rig) API() dynodv1.AgentServiceClient { return dynodv1.NewAgentServiceClient(r.conn) }
 
-// OrderFile writes a start order for the control plane or dynoctl and returns its path.
-func (r *Rig) OrderFile(name string, order map[string]any) (string, error) {
-	data, err := json.MarshalIndent(order, "", "  ")
-	if err != nil {
-		return "", err
-	}
+// OrderFile writes a start order (StartDynoRequest as JSON) for the control plane or dynoctl and returns its path.
+func (r *Rig) OrderFile(name string, order []byte) (string, error) {
 	path := r.path(name + ".order.json")
-	return path, os.WriteFile(path, data, 0o600)
+	return path, os.WriteFile(path, order, 0o600)
 }
 
 // Tail is the last lines of one of the rig's log files, without those that contain one of the words.
