@@ -181,6 +181,22 @@ func TestShimIsKilled(t *testing.T) {
 	}))
 }
 
+// What a killed shim leaves behind does not keep the dyno from its next life.
+func TestDynoOfAKilledShimStartsAgain(t *testing.T) {
+	s := open(t, "")
+	dyno := s.start(s.order(1, "worker.1", "./web worker", func(o *dynodv1.StartDynoRequest) {
+		o.Spec.RestartPolicy = &dynodv1.RestartPolicy{Kind: dynodv1.RestartPolicy_KIND_BACKOFF}
+	}))
+	first := s.await(dyno, up)
+	s.check(syscall.Kill(parentOf(t, first.GetPid()), syscall.SIGKILL))
+	s.check(rig.Await(t.Context(), "a second life", func() (bool, error) {
+		d := s.get(dyno)
+		return d.GetLives() == 2 && d.GetPhase() == up, nil
+	}))
+	s.stop(dyno)
+	s.await(dyno, down)
+}
+
 func parentOf(t *testing.T, pid uint32) int {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
