@@ -33,6 +33,7 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	lis    net.Listener
+	leave  context.CancelFunc // ends open streams
 }
 
 // NewServer puts a server together; who may connect is decided by creds (ServerTLS, PeerCredentials).
@@ -41,17 +42,18 @@ func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCred
 		log.Error("panic in a call", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the agent failed on this call; it is logged")
 	})
+	leaving, leave := context.WithCancel(context.Background())
 	s := grpc.NewServer(append(transport.ServeOptions(),
 		grpc.Creds(creds),
 		grpc.ChainUnaryInterceptor(auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),
-		grpc.ChainStreamInterceptor(auditStream(log), readyStream(a), recovery.StreamServerInterceptor(guard)),
+		grpc.ChainStreamInterceptor(auditStream(log), leaveStream(leaving), readyStream(a), recovery.StreamServerInterceptor(guard)),
 	)...)
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	dynodv1.RegisterAgentServiceServer(s, &service{agent: a})
 	healthpb.RegisterHealthServer(s, h)
 	reflection.Register(s)
-	return &Server{grpc: s, health: h, lis: lis}
+	return &Server{grpc: s, health: h, lis: lis, leave: leave}
 }
 
 // ready refuses what could only be answered wrongly before the agent knows all dynos of its host.
@@ -86,8 +88,10 @@ func readyStream(a *agent.Agent) grpc.StreamServerInterceptor {
 	}
 }
 
-// Run serves until ctx ends, then lets calls in flight finish for a moment. ready turns health to SERVING when closed.
+// Run serves until ctx ends, then ends open streams and lets other calls in flight finish for a moment. ready turns
+// health to SERVING when closed.
 func (s *Server) Run(ctx context.Context, ready <-chan struct{}) error {
+	defer s.leave()
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.lis) }()
 	for {
@@ -99,6 +103,7 @@ func (s *Server) Run(ctx context.Context, ready <-chan struct{}) error {
 			return wrapServe(s.lis, err)
 		case <-ctx.Done():
 			s.health.Shutdown()
+			s.leave()
 			kill := time.AfterFunc(goodbye, s.grpc.Stop)
 			defer kill.Stop()
 			s.grpc.GracefulStop()

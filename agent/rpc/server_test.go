@@ -53,7 +53,7 @@ func TestLeaveWithAnOpenStream(t *testing.T) {
 	}
 	begun := time.Now()
 	h.leave()
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 2*time.Second { // less than calls in flight are let go on
 		t.Errorf("took %s", took)
 	}
 	_, err = stream.Recv()
