@@ -16,9 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive"
 )
 
-// defaultMirror serves where apt has not yet been told what its mirror holds.
-const defaultMirror = "http://deb.debian.org/debian/"
-
 // notNeeded is left out of a stack: what only people read, and device nodes, which a dyno gets from the runtime.
 var notNeeded = []string{
 	"dev/*", "usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*",
@@ -60,9 +57,8 @@ func buildDebian(ctx context.Context, path, name, release string, packages []str
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	root := filepath.Join(l.Dir(), "root")
-	err = run(ctx, l.Command("", "debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","),
-		release, root, mirror(ctx, release)))
-	if err != nil {
+	argv := []string{"debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), release, root}
+	if err := run(ctx, l.Command("", append(argv, mirror(ctx, release)...)...)); err != nil {
 		return err
 	}
 	if err := strip(root); err != nil {
@@ -71,19 +67,19 @@ func buildDebian(ctx context.Context, path, name, release string, packages []str
 	return writeImage(path, name, func(w io.Writer) error { return archive.WriteDiff(ctx, w, "", root) })
 }
 
-// mirror is where the machine itself gets its packages from.
-func mirror(ctx context.Context, release string) string {
+// mirror is where the machine itself gets its packages from; nothing, for debootstrap's own choice, if apt cannot tell.
+func mirror(ctx context.Context, release string) []string {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages").Output()
 	if err != nil {
-		return defaultMirror
+		return nil
 	}
 	for line := range strings.Lines(string(out)) {
 		if uri, ok := strings.CutPrefix(strings.TrimSpace(line), "Debian "+release+" "); ok {
-			return uri
+			return []string{uri}
 		}
 	}
-	return defaultMirror
+	return nil
 }
 
 // strip removes notNeeded and makes the directory that every stack has for the app.

@@ -53,10 +53,8 @@ func unpackPackage(ctx context.Context, dir, name string) error {
 		return fmt.Errorf("unpack package: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	get := exec.CommandContext(ctx, "apt-get", "-o", "APT::Sandbox::User=root", "download", name)
-	get.Dir = tmp
-	if out, err := get.CombinedOutput(); err != nil {
-		return fmt.Errorf("download %s: %w\n%s", name, err, out)
+	if err := download(ctx, tmp, name); err != nil {
+		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
 	if err != nil || len(debs) != 1 {
@@ -64,6 +62,25 @@ func unpackPackage(ctx context.Context, dir, name string) error {
 	}
 	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", debs[0], dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("unpack %s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// download puts a package's file into dir. apt may have no lists of packages yet, or old ones.
+func download(ctx context.Context, dir, name string) error {
+	get := func() ([]byte, error) {
+		cmd := exec.CommandContext(ctx, "apt-get", "-o", "APT::Sandbox::User=root", "download", name)
+		cmd.Dir = dir
+		return cmd.CombinedOutput()
+	}
+	if _, err := get(); err == nil {
+		return nil
+	}
+	if out, err := exec.CommandContext(ctx, "apt-get", "update").CombinedOutput(); err != nil {
+		return fmt.Errorf("update lists of packages: %w\n%s", err, out)
+	}
+	if out, err := get(); err != nil {
+		return fmt.Errorf("download %s: %w\n%s", name, err, out)
 	}
 	return nil
 }
