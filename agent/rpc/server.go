@@ -42,7 +42,7 @@ func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCred
 		log.Error("panic in a call", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the agent failed on this call; it is logged")
 	})
-	leaving, leave := context.WithCancel(context.Background())
+	leaving, leave := context.WithCancel(context.Background()) // ended by Run alone
 	s := grpc.NewServer(append(transport.ServeOptions(),
 		grpc.Creds(creds),
 		grpc.ChainUnaryInterceptor(auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),

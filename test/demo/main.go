@@ -1,4 +1,4 @@
-// Demo shows the main job of dynod on this machine in a minute: a control plane orders dynos over mutual TLS, the agent
+// Command demo shows the main job of dynod on this machine in a minute: a control plane orders dynos over mutual TLS, the agent
 // runs them, their logs and health stream back, the agent is killed in the middle and nobody notices. Everything runs
 // in network namespaces and a directory of the demo's own and is gone afterwards. With -stay it is left standing.
 package main

@@ -1,4 +1,4 @@
-// Web is the application that tests and the demo run in dynos: a small web server that is also a worker, a log
+// Command web is the application that tests and the demo run in dynos: a small web server that is also a worker, a log
 // generator and a troublemaker. Its first argument chooses:
 //
 //	web                 answer HTTP on $PORT with the host's name, log each request; also as worker if LINES is set

@@ -1,4 +1,4 @@
-// Sweep removes the labs that interrupted tests and demos have left on this machine. Labs in use stay.
+// Command sweep removes the labs that interrupted tests and demos have left on this machine. Labs in use stay.
 package main
 
 import (
