@@ -108,7 +108,8 @@ func (h *holding) launch(ctx context.Context) error {
 		return nil
 	}
 	defer h.closePipes()
-	return h.Runtime.Launch(ctx, h.rec.ID, h.plan())
+	_, err := h.Runtime.Launch(ctx, h.rec.ID, h.plan())
+	return err
 }
 
 func (h *holding) drained(ctx context.Context) error { return h.Logs.Drained(ctx, h.rec.ID) }

@@ -25,8 +25,13 @@ type Runtime interface {
 	// Start starts the task: dyno-init runs and waits for its plan.
 	Start(ctx context.Context, id string) error
 	// Launch hands the plan to dyno-init and returns when the command runs. A *runtime.LaunchError means that it
-	// could not be executed; the exit follows.
-	Launch(ctx context.Context, id string, p runtime.Plan) error
+	// could not be executed; the exit follows. The Stdio is the caller's side of a plan with an Attach that this call has
+	// brought, and nil otherwise.
+	Launch(ctx context.Context, id string, p runtime.Plan) (*runtime.Stdio, error)
+	// Exec starts one more command in a dyno that was launched, and returns when it runs. Of the plan only Args, Env, Dir
+	// and Attach are used; without an Attach, standard output and error are apart. A *runtime.LaunchError means that it
+	// could not be executed. NotFound when the dyno is gone. The Process is the caller's to close.
+	Exec(ctx context.Context, id string, p runtime.Plan) (runtime.Process, error)
 	// Wait returns when the dyno is gone. An error is lost contact, never an exit; NotFound: its exit is lost for good.
 	Wait(ctx context.Context, id string) (runtime.Exit, error)
 	// Signal reaches every process of the dyno. NotFound when it is gone.

@@ -169,7 +169,7 @@ func (d *dyno) launchPlan(plan runtime.Plan) error {
 	d.t.Helper()
 	d.out, d.err = newOutput(d.t), newOutput(d.t)
 	plan.Stdout, plan.KeepStdout, plan.Stderr, plan.KeepStderr = d.out.w, d.out.r, d.err.w, d.err.r
-	err := d.Launch(d.ctx, d.ID, plan)
+	_, err := d.Launch(d.ctx, d.ID, plan)
 	_ = d.out.w.Close()
 	_ = d.err.w.Close()
 	return err

@@ -30,6 +30,8 @@ type Plan struct {
 
 	Stdout, Stderr         *os.File // write ends of pipes; they become the dyno's, to be opened again by their names
 	KeepStdout, KeepStderr *os.File // read ends of the same pipes, which dyno-init holds open as long as it lives
+
+	Attach *Attach // not nil: the command talks to a caller, and the pipes above stay empty
 }
 
 // LaunchError is a command that could not be started. The dyno ends by itself then, with code 126 or 127.
@@ -41,19 +43,21 @@ func (e *LaunchError) Error() string { return "start command: " + e.Reason }
 // the plan is not used then. It waits until the dyno has been started. *LaunchError if the command cannot be started,
 // told once. NotFound if the dyno has ended meanwhile or before; Wait tells how. InvalidArgument if the plan cannot be
 // sent. An error of ctx leaves everything as it is, and Launch may be called again, by another process too.
-func (r *Runtime) Launch(ctx context.Context, id string, plan Plan) error {
+//
+// The Stdio is the caller's side of a plan with an Attach that this call has brought, and nil otherwise.
+func (r *Runtime) Launch(ctx context.Context, id string, plan Plan) (*Stdio, error) {
 	p, err := r.process(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := r.newTalk(id, p, plan)
 	if err != nil {
-		return fmt.Errorf("prepare launch of dyno %s: %w", id, err)
+		return nil, fmt.Errorf("prepare launch of dyno %s: %w", id, err)
 	}
 	if err := t.run(ctx, r.place(id)); err != nil {
-		return fmt.Errorf("launch dyno %s: %w", id, err)
+		return nil, fmt.Errorf("launch dyno %s: %w", id, err)
 	}
-	return nil
+	return nil, nil
 }
 
 // talk is one Launch: everything that dyno-init is to be told.

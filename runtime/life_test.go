@@ -186,7 +186,7 @@ func TestAgentRestartsAnywhere(t *testing.T) {
 	h.restart()
 	cut, cancel := context.WithCancel(h.ctx)
 	cancel()
-	if err := h.Launch(cut, d.ID, runtime.Plan{Args: []string{"true"}, Dir: "/"}); err == nil {
+	if _, err := h.Launch(cut, d.ID, runtime.Plan{Args: []string{"true"}, Dir: "/"}); err == nil {
 		t.Error("launch with an ended context succeeded")
 	}
 	h.restart()
@@ -265,10 +265,11 @@ func TestPipesAreTakenBack(t *testing.T) {
 	must(t, err)
 	errR, errW, err := os.Pipe()
 	must(t, err)
-	must(t, h.Launch(h.ctx, d.ID, runtime.Plan{
+	_, err = h.Launch(h.ctx, d.ID, runtime.Plan{
 		Args: []string{"sh", "-c", "echo kept; echo also >&2; sleep 1000"}, Env: []string{"PATH=/bin"}, Dir: "/",
 		Stdout: outW, Stderr: errW, KeepStdout: outR, KeepStderr: errR,
-	}))
+	})
+	must(t, err)
 	for _, f := range []*os.File{outR, outW, errR, errW} {
 		must(t, f.Close()) // whoever held the pipes on the host is gone
 	}
@@ -297,7 +298,7 @@ func TestStrangersGetNoPlan(t *testing.T) {
 	d := h.created(h.slug(nil))
 	must(t, h.Start(h.ctx, d.ID))
 	for _, id := range []string{"", "../etc", strings.ToUpper(d.ID), d.ID + "/x"} {
-		if err := h.Launch(h.ctx, id, runtime.Plan{}); !errdefs.IsInvalidArgument(err) {
+		if _, err := h.Launch(h.ctx, id, runtime.Plan{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}

@@ -167,9 +167,9 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 }
 
 // Launch keeps the plan.
-func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) error {
+func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) (*runtime.Stdio, error) {
 	if err := r.enter(ctx, "Launch"); err != nil {
-		return err
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,7 +178,15 @@ func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) error {
 	if err == nil && c.plan == nil {
 		c.plan = &p
 	}
-	return err
+	return nil, err
+}
+
+// Exec refuses.
+func (r *Runtime) Exec(ctx context.Context, id string, _ runtime.Plan) (runtime.Process, error) {
+	if err := r.enter(ctx, "Exec"); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("exec in %s: %w", id, errdefs.ErrNotImplemented)
 }
 
 // Wait returns the exit.

@@ -1296,6 +1296,7 @@ type AttachDynoResponse struct {
 	//
 	//	*AttachDynoResponse_Output
 	//	*AttachDynoResponse_Exit
+	//	*AttachDynoResponse_Started
 	Message       isAttachDynoResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1356,6 +1357,15 @@ func (x *AttachDynoResponse) GetExit() *Exit {
 	return nil
 }
 
+func (x *AttachDynoResponse) GetStarted() *AttachStarted {
+	if x != nil {
+		if x, ok := x.Message.(*AttachDynoResponse_Started); ok {
+			return x.Started
+		}
+	}
+	return nil
+}
+
 type isAttachDynoResponse_Message interface {
 	isAttachDynoResponse_Message()
 }
@@ -1370,9 +1380,53 @@ type AttachDynoResponse_Exit struct {
 	Exit *Exit `protobuf:"bytes,2,opt,name=exit,proto3,oneof"`
 }
 
+type AttachDynoResponse_Started struct {
+	// The command is running: the first message.
+	Started *AttachStarted `protobuf:"bytes,3,opt,name=started,proto3,oneof"`
+}
+
 func (*AttachDynoResponse_Output) isAttachDynoResponse_Message() {}
 
 func (*AttachDynoResponse_Exit) isAttachDynoResponse_Message() {}
+
+func (*AttachDynoResponse_Started) isAttachDynoResponse_Message() {}
+
+// AttachStarted says that the command runs and hears its caller.
+type AttachStarted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachStarted) Reset() {
+	*x = AttachStarted{}
+	mi := &file_dynod_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachStarted) ProtoMessage() {}
+
+func (x *AttachStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachStarted.ProtoReflect.Descriptor instead.
+func (*AttachStarted) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{20}
+}
 
 // SignalDynoRequest asks for a signal.
 type SignalDynoRequest struct {
@@ -1387,7 +1441,7 @@ type SignalDynoRequest struct {
 
 func (x *SignalDynoRequest) Reset() {
 	*x = SignalDynoRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[20]
+	mi := &file_dynod_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1453,7 @@ func (x *SignalDynoRequest) String() string {
 func (*SignalDynoRequest) ProtoMessage() {}
 
 func (x *SignalDynoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[20]
+	mi := &file_dynod_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1466,7 @@ func (x *SignalDynoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalDynoRequest.ProtoReflect.Descriptor instead.
 func (*SignalDynoRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SignalDynoRequest) GetDynoId() string {
@@ -1438,7 +1492,7 @@ type SignalDynoResponse struct {
 
 func (x *SignalDynoResponse) Reset() {
 	*x = SignalDynoResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[21]
+	mi := &file_dynod_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1504,7 @@ func (x *SignalDynoResponse) String() string {
 func (*SignalDynoResponse) ProtoMessage() {}
 
 func (x *SignalDynoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[21]
+	mi := &file_dynod_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1517,7 @@ func (x *SignalDynoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalDynoResponse.ProtoReflect.Descriptor instead.
 func (*SignalDynoResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 // GetHostRequest asks for the host's facts.
@@ -1475,7 +1529,7 @@ type GetHostRequest struct {
 
 func (x *GetHostRequest) Reset() {
 	*x = GetHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[22]
+	mi := &file_dynod_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1541,7 @@ func (x *GetHostRequest) String() string {
 func (*GetHostRequest) ProtoMessage() {}
 
 func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[22]
+	mi := &file_dynod_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1554,7 @@ func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostRequest.ProtoReflect.Descriptor instead.
 func (*GetHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 // GetHostResponse is the host.
@@ -1514,7 +1568,7 @@ type GetHostResponse struct {
 
 func (x *GetHostResponse) Reset() {
 	*x = GetHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[23]
+	mi := &file_dynod_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1580,7 @@ func (x *GetHostResponse) String() string {
 func (*GetHostResponse) ProtoMessage() {}
 
 func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[23]
+	mi := &file_dynod_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1593,7 @@ func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostResponse.ProtoReflect.Descriptor instead.
 func (*GetHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetHostResponse) GetHost() *Host {
@@ -1560,7 +1614,7 @@ type CordonHostRequest struct {
 
 func (x *CordonHostRequest) Reset() {
 	*x = CordonHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[24]
+	mi := &file_dynod_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1626,7 @@ func (x *CordonHostRequest) String() string {
 func (*CordonHostRequest) ProtoMessage() {}
 
 func (x *CordonHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[24]
+	mi := &file_dynod_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1639,7 @@ func (x *CordonHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonHostRequest.ProtoReflect.Descriptor instead.
 func (*CordonHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CordonHostRequest) GetReason() string {
@@ -1606,7 +1660,7 @@ type CordonHostResponse struct {
 
 func (x *CordonHostResponse) Reset() {
 	*x = CordonHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	mi := &file_dynod_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1672,7 @@ func (x *CordonHostResponse) String() string {
 func (*CordonHostResponse) ProtoMessage() {}
 
 func (x *CordonHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	mi := &file_dynod_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1685,7 @@ func (x *CordonHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonHostResponse.ProtoReflect.Descriptor instead.
 func (*CordonHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CordonHostResponse) GetHost() *Host {
@@ -1650,7 +1704,7 @@ type UncordonHostRequest struct {
 
 func (x *UncordonHostRequest) Reset() {
 	*x = UncordonHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	mi := &file_dynod_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1716,7 @@ func (x *UncordonHostRequest) String() string {
 func (*UncordonHostRequest) ProtoMessage() {}
 
 func (x *UncordonHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	mi := &file_dynod_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1729,7 @@ func (x *UncordonHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UncordonHostRequest.ProtoReflect.Descriptor instead.
 func (*UncordonHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 // UncordonHostResponse is the host after it.
@@ -1689,7 +1743,7 @@ type UncordonHostResponse struct {
 
 func (x *UncordonHostResponse) Reset() {
 	*x = UncordonHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[27]
+	mi := &file_dynod_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1755,7 @@ func (x *UncordonHostResponse) String() string {
 func (*UncordonHostResponse) ProtoMessage() {}
 
 func (x *UncordonHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[27]
+	mi := &file_dynod_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1768,7 @@ func (x *UncordonHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UncordonHostResponse.ProtoReflect.Descriptor instead.
 func (*UncordonHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UncordonHostResponse) GetHost() *Host {
@@ -1737,7 +1791,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[28]
+	mi := &file_dynod_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1803,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[28]
+	mi := &file_dynod_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1816,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DrainHostRequest) GetGrace() *durationpb.Duration {
@@ -1792,7 +1846,7 @@ type DrainHostResponse struct {
 
 func (x *DrainHostResponse) Reset() {
 	*x = DrainHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[29]
+	mi := &file_dynod_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1858,7 @@ func (x *DrainHostResponse) String() string {
 func (*DrainHostResponse) ProtoMessage() {}
 
 func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[29]
+	mi := &file_dynod_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1871,7 @@ func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostResponse.ProtoReflect.Descriptor instead.
 func (*DrainHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DrainHostResponse) GetRemaining() uint32 {
@@ -1845,7 +1899,7 @@ type PrefetchArtifactRequest struct {
 
 func (x *PrefetchArtifactRequest) Reset() {
 	*x = PrefetchArtifactRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[30]
+	mi := &file_dynod_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +1911,7 @@ func (x *PrefetchArtifactRequest) String() string {
 func (*PrefetchArtifactRequest) ProtoMessage() {}
 
 func (x *PrefetchArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[30]
+	mi := &file_dynod_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +1924,7 @@ func (x *PrefetchArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrefetchArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PrefetchArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PrefetchArtifactRequest) GetArtifact() *Artifact {
@@ -1895,7 +1949,7 @@ type PrefetchArtifactResponse struct {
 
 func (x *PrefetchArtifactResponse) Reset() {
 	*x = PrefetchArtifactResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[31]
+	mi := &file_dynod_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1961,7 @@ func (x *PrefetchArtifactResponse) String() string {
 func (*PrefetchArtifactResponse) ProtoMessage() {}
 
 func (x *PrefetchArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[31]
+	mi := &file_dynod_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +1974,7 @@ func (x *PrefetchArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrefetchArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PrefetchArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PrefetchArtifactResponse) GetFetchedBytes() int64 {
@@ -1953,7 +2007,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[32]
+	mi := &file_dynod_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2019,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[32]
+	mi := &file_dynod_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2032,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 // ListArtifactsResponse is the cache's content.
@@ -1992,7 +2046,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[33]
+	mi := &file_dynod_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2058,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[33]
+	mi := &file_dynod_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2071,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*CachedArtifact {
@@ -2038,7 +2092,7 @@ type PruneArtifactsRequest struct {
 
 func (x *PruneArtifactsRequest) Reset() {
 	*x = PruneArtifactsRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[34]
+	mi := &file_dynod_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2104,7 @@ func (x *PruneArtifactsRequest) String() string {
 func (*PruneArtifactsRequest) ProtoMessage() {}
 
 func (x *PruneArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[34]
+	mi := &file_dynod_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2117,7 @@ func (x *PruneArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*PruneArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PruneArtifactsRequest) GetUnusedFor() *durationpb.Duration {
@@ -2084,7 +2138,7 @@ type PruneArtifactsResponse struct {
 
 func (x *PruneArtifactsResponse) Reset() {
 	*x = PruneArtifactsResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[35]
+	mi := &file_dynod_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2150,7 @@ func (x *PruneArtifactsResponse) String() string {
 func (*PruneArtifactsResponse) ProtoMessage() {}
 
 func (x *PruneArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[35]
+	mi := &file_dynod_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2163,7 @@ func (x *PruneArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*PruneArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PruneArtifactsResponse) GetRemoved() []*CachedArtifact {
@@ -2191,11 +2245,13 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\x06resize\x18\x03 \x01(\v2\x14.dynod.v1.WindowSizeH\x00R\x06resize\x121\n" +
 	"\tstdin_end\x18\x04 \x01(\v2\x12.dynod.v1.StdinEndH\x00R\bstdinEnd\x12\x18\n" +
 	"\x06signal\x18\x05 \x01(\x05H\x00R\x06signalB\t\n" +
-	"\amessage\"_\n" +
+	"\amessage\"\x94\x01\n" +
 	"\x12AttachDynoResponse\x12\x18\n" +
 	"\x06output\x18\x01 \x01(\fH\x00R\x06output\x12$\n" +
-	"\x04exit\x18\x02 \x01(\v2\x0e.dynod.v1.ExitH\x00R\x04exitB\t\n" +
-	"\amessage\"D\n" +
+	"\x04exit\x18\x02 \x01(\v2\x0e.dynod.v1.ExitH\x00R\x04exit\x123\n" +
+	"\astarted\x18\x03 \x01(\v2\x17.dynod.v1.AttachStartedH\x00R\astartedB\t\n" +
+	"\amessage\"\x0f\n" +
+	"\rAttachStarted\"D\n" +
 	"\x11SignalDynoRequest\x12\x17\n" +
 	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\"\x14\n" +
@@ -2266,7 +2322,7 @@ func file_dynod_v1_agent_proto_rawDescGZIP() []byte {
 	return file_dynod_v1_agent_proto_rawDescData
 }
 
-var file_dynod_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_dynod_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_dynod_v1_agent_proto_goTypes = []any{
 	(*OrderHeader)(nil),              // 0: dynod.v1.OrderHeader
 	(*StartDynoRequest)(nil),         // 1: dynod.v1.StartDynoRequest
@@ -2288,103 +2344,105 @@ var file_dynod_v1_agent_proto_goTypes = []any{
 	(*ExecDynoResponse)(nil),         // 17: dynod.v1.ExecDynoResponse
 	(*AttachDynoRequest)(nil),        // 18: dynod.v1.AttachDynoRequest
 	(*AttachDynoResponse)(nil),       // 19: dynod.v1.AttachDynoResponse
-	(*SignalDynoRequest)(nil),        // 20: dynod.v1.SignalDynoRequest
-	(*SignalDynoResponse)(nil),       // 21: dynod.v1.SignalDynoResponse
-	(*GetHostRequest)(nil),           // 22: dynod.v1.GetHostRequest
-	(*GetHostResponse)(nil),          // 23: dynod.v1.GetHostResponse
-	(*CordonHostRequest)(nil),        // 24: dynod.v1.CordonHostRequest
-	(*CordonHostResponse)(nil),       // 25: dynod.v1.CordonHostResponse
-	(*UncordonHostRequest)(nil),      // 26: dynod.v1.UncordonHostRequest
-	(*UncordonHostResponse)(nil),     // 27: dynod.v1.UncordonHostResponse
-	(*DrainHostRequest)(nil),         // 28: dynod.v1.DrainHostRequest
-	(*DrainHostResponse)(nil),        // 29: dynod.v1.DrainHostResponse
-	(*PrefetchArtifactRequest)(nil),  // 30: dynod.v1.PrefetchArtifactRequest
-	(*PrefetchArtifactResponse)(nil), // 31: dynod.v1.PrefetchArtifactResponse
-	(*ListArtifactsRequest)(nil),     // 32: dynod.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),    // 33: dynod.v1.ListArtifactsResponse
-	(*PruneArtifactsRequest)(nil),    // 34: dynod.v1.PruneArtifactsRequest
-	(*PruneArtifactsResponse)(nil),   // 35: dynod.v1.PruneArtifactsResponse
-	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
-	(*DynoSpec)(nil),                 // 37: dynod.v1.DynoSpec
-	(*Dyno)(nil),                     // 38: dynod.v1.Dyno
-	(*durationpb.Duration)(nil),      // 39: google.protobuf.Duration
-	(LogStream)(0),                   // 40: dynod.v1.LogStream
-	(*LogLine)(nil),                  // 41: dynod.v1.LogLine
-	(*WindowSize)(nil),               // 42: dynod.v1.WindowSize
-	(*Exit)(nil),                     // 43: dynod.v1.Exit
-	(*Host)(nil),                     // 44: dynod.v1.Host
-	(*Artifact)(nil),                 // 45: dynod.v1.Artifact
-	(*CachedArtifact)(nil),           // 46: dynod.v1.CachedArtifact
+	(*AttachStarted)(nil),            // 20: dynod.v1.AttachStarted
+	(*SignalDynoRequest)(nil),        // 21: dynod.v1.SignalDynoRequest
+	(*SignalDynoResponse)(nil),       // 22: dynod.v1.SignalDynoResponse
+	(*GetHostRequest)(nil),           // 23: dynod.v1.GetHostRequest
+	(*GetHostResponse)(nil),          // 24: dynod.v1.GetHostResponse
+	(*CordonHostRequest)(nil),        // 25: dynod.v1.CordonHostRequest
+	(*CordonHostResponse)(nil),       // 26: dynod.v1.CordonHostResponse
+	(*UncordonHostRequest)(nil),      // 27: dynod.v1.UncordonHostRequest
+	(*UncordonHostResponse)(nil),     // 28: dynod.v1.UncordonHostResponse
+	(*DrainHostRequest)(nil),         // 29: dynod.v1.DrainHostRequest
+	(*DrainHostResponse)(nil),        // 30: dynod.v1.DrainHostResponse
+	(*PrefetchArtifactRequest)(nil),  // 31: dynod.v1.PrefetchArtifactRequest
+	(*PrefetchArtifactResponse)(nil), // 32: dynod.v1.PrefetchArtifactResponse
+	(*ListArtifactsRequest)(nil),     // 33: dynod.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),    // 34: dynod.v1.ListArtifactsResponse
+	(*PruneArtifactsRequest)(nil),    // 35: dynod.v1.PruneArtifactsRequest
+	(*PruneArtifactsResponse)(nil),   // 36: dynod.v1.PruneArtifactsResponse
+	(*timestamppb.Timestamp)(nil),    // 37: google.protobuf.Timestamp
+	(*DynoSpec)(nil),                 // 38: dynod.v1.DynoSpec
+	(*Dyno)(nil),                     // 39: dynod.v1.Dyno
+	(*durationpb.Duration)(nil),      // 40: google.protobuf.Duration
+	(LogStream)(0),                   // 41: dynod.v1.LogStream
+	(*LogLine)(nil),                  // 42: dynod.v1.LogLine
+	(*WindowSize)(nil),               // 43: dynod.v1.WindowSize
+	(*Exit)(nil),                     // 44: dynod.v1.Exit
+	(*Host)(nil),                     // 45: dynod.v1.Host
+	(*Artifact)(nil),                 // 46: dynod.v1.Artifact
+	(*CachedArtifact)(nil),           // 47: dynod.v1.CachedArtifact
 }
 var file_dynod_v1_agent_proto_depIdxs = []int32{
-	36, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
+	37, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
 	0,  // 1: dynod.v1.StartDynoRequest.header:type_name -> dynod.v1.OrderHeader
-	37, // 2: dynod.v1.StartDynoRequest.spec:type_name -> dynod.v1.DynoSpec
-	38, // 3: dynod.v1.StartDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	38, // 2: dynod.v1.StartDynoRequest.spec:type_name -> dynod.v1.DynoSpec
+	39, // 3: dynod.v1.StartDynoResponse.dyno:type_name -> dynod.v1.Dyno
 	0,  // 4: dynod.v1.StopDynoRequest.header:type_name -> dynod.v1.OrderHeader
-	39, // 5: dynod.v1.StopDynoRequest.grace:type_name -> google.protobuf.Duration
-	38, // 6: dynod.v1.StopDynoResponse.dyno:type_name -> dynod.v1.Dyno
-	38, // 7: dynod.v1.GetDynoResponse.dyno:type_name -> dynod.v1.Dyno
-	38, // 8: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
+	40, // 5: dynod.v1.StopDynoRequest.grace:type_name -> google.protobuf.Duration
+	39, // 6: dynod.v1.StopDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	39, // 7: dynod.v1.GetDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	39, // 8: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
 	11, // 9: dynod.v1.WatchDynosResponse.snapshot:type_name -> dynod.v1.DynoSnapshot
-	38, // 10: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
-	38, // 11: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
-	36, // 12: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 13: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
-	41, // 14: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
+	39, // 10: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
+	39, // 11: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
+	37, // 12: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 13: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
+	42, // 14: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
 	15, // 15: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
-	42, // 16: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	43, // 16: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
 	16, // 17: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	42, // 18: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
-	43, // 19: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
-	42, // 20: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	43, // 18: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
+	44, // 19: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
+	43, // 20: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
 	16, // 21: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	43, // 22: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
-	44, // 23: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
-	44, // 24: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
-	44, // 25: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
-	39, // 26: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
-	45, // 27: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
-	46, // 28: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
-	39, // 29: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
-	46, // 30: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
-	1,  // 31: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
-	3,  // 32: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
-	5,  // 33: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
-	7,  // 34: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
-	9,  // 35: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
-	12, // 36: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
-	14, // 37: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
-	18, // 38: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
-	20, // 39: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
-	22, // 40: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
-	24, // 41: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
-	26, // 42: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
-	28, // 43: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
-	30, // 44: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
-	32, // 45: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
-	34, // 46: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
-	2,  // 47: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
-	4,  // 48: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
-	6,  // 49: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
-	8,  // 50: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
-	10, // 51: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
-	13, // 52: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
-	17, // 53: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
-	19, // 54: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
-	21, // 55: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
-	23, // 56: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
-	25, // 57: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
-	27, // 58: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
-	29, // 59: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
-	31, // 60: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
-	33, // 61: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
-	35, // 62: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
-	47, // [47:63] is the sub-list for method output_type
-	31, // [31:47] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	44, // 22: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
+	20, // 23: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
+	45, // 24: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
+	45, // 25: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
+	45, // 26: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
+	40, // 27: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
+	46, // 28: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
+	47, // 29: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
+	40, // 30: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
+	47, // 31: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
+	1,  // 32: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
+	3,  // 33: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
+	5,  // 34: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
+	7,  // 35: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
+	9,  // 36: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
+	12, // 37: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
+	14, // 38: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
+	18, // 39: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
+	21, // 40: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
+	23, // 41: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
+	25, // 42: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
+	27, // 43: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
+	29, // 44: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
+	31, // 45: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
+	33, // 46: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
+	35, // 47: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
+	2,  // 48: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
+	4,  // 49: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
+	6,  // 50: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
+	8,  // 51: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
+	10, // 52: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
+	13, // 53: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
+	17, // 54: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
+	19, // 55: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
+	22, // 56: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
+	24, // 57: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
+	26, // 58: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
+	28, // 59: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
+	30, // 60: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
+	32, // 61: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
+	34, // 62: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
+	36, // 63: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
+	48, // [48:64] is the sub-list for method output_type
+	32, // [32:48] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_agent_proto_init() }
@@ -2423,6 +2481,7 @@ func file_dynod_v1_agent_proto_init() {
 	file_dynod_v1_agent_proto_msgTypes[19].OneofWrappers = []any{
 		(*AttachDynoResponse_Output)(nil),
 		(*AttachDynoResponse_Exit)(nil),
+		(*AttachDynoResponse_Started)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2430,7 +2489,7 @@ func file_dynod_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dynod_v1_agent_proto_rawDesc), len(file_dynod_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,9 +62,12 @@ type AgentServiceClient interface {
 	WatchDynos(ctx context.Context, in *WatchDynosRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchDynosResponse], error)
 	// Log lines of one dyno, merged over its streams. NOT_FOUND.
 	StreamLogs(ctx context.Context, in *StreamLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamLogsResponse], error)
-	// Runs one more command in a running dyno. The first message is the start.
+	// Runs one more command in a running dyno, with the dyno's environment and limits. The first message is the start. A
+	// caller that goes away hangs up: the command gets SIGHUP. NOT_FOUND; FAILED_PRECONDITION when the dyno does not run.
 	ExecDyno(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecDynoRequest, ExecDynoResponse], error)
-	// Attaches to a one-off dyno that was ordered with attach. The first message is the start.
+	// Attaches to a one-off dyno that was ordered with attach. The first message is the start. It waits until the dyno
+	// awaits its client; the command starts then. A caller that goes away hangs up: the dyno gets SIGHUP. NOT_FOUND;
+	// FAILED_PRECONDITION when the dyno was not ordered so, has ended, or has or had a client.
 	AttachDyno(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachDynoRequest, AttachDynoResponse], error)
 	// Sends a signal to every process of a dyno. NOT_FOUND, FAILED_PRECONDITION when it does not run.
 	SignalDyno(ctx context.Context, in *SignalDynoRequest, opts ...grpc.CallOption) (*SignalDynoResponse, error)
@@ -319,9 +322,12 @@ type AgentServiceServer interface {
 	WatchDynos(*WatchDynosRequest, grpc.ServerStreamingServer[WatchDynosResponse]) error
 	// Log lines of one dyno, merged over its streams. NOT_FOUND.
 	StreamLogs(*StreamLogsRequest, grpc.ServerStreamingServer[StreamLogsResponse]) error
-	// Runs one more command in a running dyno. The first message is the start.
+	// Runs one more command in a running dyno, with the dyno's environment and limits. The first message is the start. A
+	// caller that goes away hangs up: the command gets SIGHUP. NOT_FOUND; FAILED_PRECONDITION when the dyno does not run.
 	ExecDyno(grpc.BidiStreamingServer[ExecDynoRequest, ExecDynoResponse]) error
-	// Attaches to a one-off dyno that was ordered with attach. The first message is the start.
+	// Attaches to a one-off dyno that was ordered with attach. The first message is the start. It waits until the dyno
+	// awaits its client; the command starts then. A caller that goes away hangs up: the dyno gets SIGHUP. NOT_FOUND;
+	// FAILED_PRECONDITION when the dyno was not ordered so, has ended, or has or had a client.
 	AttachDyno(grpc.BidiStreamingServer[AttachDynoRequest, AttachDynoResponse]) error
 	// Sends a signal to every process of a dyno. NOT_FOUND, FAILED_PRECONDITION when it does not run.
 	SignalDyno(context.Context, *SignalDynoRequest) (*SignalDynoResponse, error)

@@ -367,7 +367,11 @@ type Limits struct {
 	// Hard ceiling of CPU time in thousandths of one CPU. Zero: may burst into all idle CPU.
 	CpuCeilingMilli uint32 `protobuf:"varint,3,opt,name=cpu_ceiling_milli,json=cpuCeilingMilli,proto3" json:"cpu_ceiling_milli,omitempty"`
 	// Processes and threads together.
-	Pids          uint32 `protobuf:"varint,4,opt,name=pids,proto3" json:"pids,omitempty"`
+	Pids uint32 `protobuf:"varint,4,opt,name=pids,proto3" json:"pids,omitempty"`
+	// Open files of one process.
+	OpenFiles uint64 `protobuf:"varint,5,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"`
+	// Bytes on disk that the dyno may write, where the host's file system has quotas (Host.disk_quota).
+	DiskBytes     int64 `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +430,20 @@ func (x *Limits) GetCpuCeilingMilli() uint32 {
 func (x *Limits) GetPids() uint32 {
 	if x != nil {
 		return x.Pids
+	}
+	return 0
+}
+
+func (x *Limits) GetOpenFiles() uint64 {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return 0
+}
+
+func (x *Limits) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
 	}
 	return 0
 }
@@ -1083,7 +1101,13 @@ type Dyno struct {
 	// Command line as the log shows it.
 	Command string `protobuf:"bytes,20,opt,name=command,proto3" json:"command,omitempty"`
 	// The host could not end it: it keeps its capacity.
-	Stuck         bool `protobuf:"varint,21,opt,name=stuck,proto3" json:"stuck,omitempty"`
+	Stuck bool `protobuf:"varint,21,opt,name=stuck,proto3" json:"stuck,omitempty"`
+	// It is meant to end: its exit is no crash.
+	OneOff bool `protobuf:"varint,22,opt,name=one_off,json=oneOff,proto3" json:"one_off,omitempty"`
+	// Crashes that the crash policy counts; a life that was up long enough resets them.
+	Crashes uint32 `protobuf:"varint,23,opt,name=crashes,proto3" json:"crashes,omitempty"`
+	// Crash policy in force.
+	RestartPolicy *RestartPolicy `protobuf:"bytes,24,opt,name=restart_policy,json=restartPolicy,proto3" json:"restart_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1289,27 @@ func (x *Dyno) GetStuck() bool {
 	return false
 }
 
+func (x *Dyno) GetOneOff() bool {
+	if x != nil {
+		return x.OneOff
+	}
+	return false
+}
+
+func (x *Dyno) GetCrashes() uint32 {
+	if x != nil {
+		return x.Crashes
+	}
+	return 0
+}
+
+func (x *Dyno) GetRestartPolicy() *RestartPolicy {
+	if x != nil {
+		return x.RestartPolicy
+	}
+	return nil
+}
+
 // Exit is how one life of a dyno ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1385,13 +1430,17 @@ const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\x13log_runtime_metrics\x18\x13 \x01(\bR\x11logRuntimeMetrics\x1a>\n" +
 	"\x10EnvironmentEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc8\x01\n" +
 	"\x06Limits\x12!\n" +
 	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
 	"\n" +
 	"cpu_weight\x18\x02 \x01(\rR\tcpuWeight\x12*\n" +
 	"\x11cpu_ceiling_milli\x18\x03 \x01(\rR\x0fcpuCeilingMilli\x12\x12\n" +
-	"\x04pids\x18\x04 \x01(\rR\x04pids\"q\n" +
+	"\x04pids\x18\x04 \x01(\rR\x04pids\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\x05 \x01(\x04R\topenFiles\x12\x1d\n" +
+	"\n" +
+	"disk_bytes\x18\x06 \x01(\x03R\tdiskBytes\"q\n" +
 	"\bArtifact\x12,\n" +
 	"\x04slug\x18\x01 \x01(\v2\x16.dynod.v1.SlugArtifactH\x00R\x04slug\x12/\n" +
 	"\x05image\x18\x02 \x01(\v2\x17.dynod.v1.ImageArtifactH\x00R\x05imageB\x06\n" +
@@ -1436,7 +1485,7 @@ const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns\"\x8a\x05\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xfd\x05\n" +
 	"\x04Dyno\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1463,7 +1512,10 @@ const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\x06reason\x18\x12 \x01(\tR\x06reason\x12\x1a\n" +
 	"\bartifact\x18\x13 \x01(\tR\bartifact\x12\x18\n" +
 	"\acommand\x18\x14 \x01(\tR\acommand\x12\x14\n" +
-	"\x05stuck\x18\x15 \x01(\bR\x05stuck\"\xcc\x01\n" +
+	"\x05stuck\x18\x15 \x01(\bR\x05stuck\x12\x17\n" +
+	"\aone_off\x18\x16 \x01(\bR\x06oneOff\x12\x18\n" +
+	"\acrashes\x18\x17 \x01(\rR\acrashes\x12>\n" +
+	"\x0erestart_policy\x18\x18 \x01(\v2\x17.dynod.v1.RestartPolicyR\rrestartPolicy\"\xcc\x01\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\"\n" +
@@ -1541,12 +1593,13 @@ var file_dynod_v1_dyno_proto_depIdxs = []int32{
 	3,  // 21: dynod.v1.Dyno.limits:type_name -> dynod.v1.Limits
 	14, // 22: dynod.v1.Dyno.exit:type_name -> dynod.v1.Exit
 	17, // 23: dynod.v1.Dyno.next_start_at:type_name -> google.protobuf.Timestamp
-	17, // 24: dynod.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	8,  // 24: dynod.v1.Dyno.restart_policy:type_name -> dynod.v1.RestartPolicy
+	17, // 25: dynod.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_dyno_proto_init() }

@@ -52,7 +52,9 @@ type Host struct {
 	// Kernel release.
 	Kernel string `protobuf:"bytes,13,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	// Records of dynos that the agent cannot read and therefore leaves alone.
-	Unreadable    []string `protobuf:"bytes,14,rep,name=unreadable,proto3" json:"unreadable,omitempty"`
+	Unreadable []string `protobuf:"bytes,14,rep,name=unreadable,proto3" json:"unreadable,omitempty"`
+	// How the dynos' disk quota is held: "project" (quotas of the file system), or "none".
+	DiskQuota     string `protobuf:"bytes,15,opt,name=disk_quota,json=diskQuota,proto3" json:"disk_quota,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +185,13 @@ func (x *Host) GetUnreadable() []string {
 		return x.Unreadable
 	}
 	return nil
+}
+
+func (x *Host) GetDiskQuota() string {
+	if x != nil {
+		return x.DiskQuota
+	}
+	return ""
 }
 
 // Capacity is an amount of the host's resources.
@@ -390,7 +399,7 @@ var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x04\n" +
+	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x04\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -408,7 +417,9 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\x06kernel\x18\r \x01(\tR\x06kernel\x12\x1e\n" +
 	"\n" +
 	"unreadable\x18\x0e \x03(\tR\n" +
-	"unreadable\"`\n" +
+	"unreadable\x12\x1d\n" +
+	"\n" +
+	"disk_quota\x18\x0f \x01(\tR\tdiskQuota\"`\n" +
 	"\bCapacity\x12!\n" +
 	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x14\n" +
 	"\x05dynos\x18\x02 \x01(\rR\x05dynos\x12\x1b\n" +
