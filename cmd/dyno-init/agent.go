@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ func (a *agent) talk() {
 				close(heard)
 				heard = nil
 			}
+			debug.FreeOSMemory() // a plan may be large, and the collector alone would let its garbage grow to 4 MB
 		}
 		select {
 		case <-a.knocks:
