@@ -56,7 +56,7 @@ func (s *Stdio) Resize(size WindowSize) error {
 	return errors.Join(err, set)
 }
 
-// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file and write into nothing.
+// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file, and SIGPIPE when they write.
 func (s *Stdio) Close() error {
 	var errs []error
 	for _, f := range []*os.File{s.Input, s.Output, s.Errors} {
@@ -77,8 +77,9 @@ type Process interface {
 	// Wait returns its status, code or 128 + signal, once it has ended. NotFound: the dyno ended, or contact was lost,
 	// before that was told.
 	Wait(ctx context.Context) (code int, err error)
-	// Signal sends a signal to it and to the processes of its group.
+	// Signal sends a signal to it and to the processes of its group. NotFound: it has ended, or contact was lost.
 	Signal(sig syscall.Signal) error
-	// Close hangs up: what still runs of it gets SIGHUP. It may be called again.
+	// Close hangs up, and closes the Stdio: if it still runs, it and the processes of its group get SIGHUP. It may be
+	// called again.
 	Close() error
 }

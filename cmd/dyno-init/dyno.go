@@ -52,8 +52,7 @@ func (d *dyno) signal(s unix.Signal) {
 	}
 	d.term = true
 	for pid, conn := range d.sessions {
-		d.signalSession(pid, conn, unix.SIGHUP)
-		d.signalSession(pid, conn, unix.SIGCONT)
+		d.hangUp(pid, conn)
 	}
 }
 

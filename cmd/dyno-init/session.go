@@ -41,12 +41,15 @@ func (a *agent) exec(conn *launch.Conn, m *launch.Message) {
 func (a *agent) attend(pid int, conn *launch.Conn) {
 	for {
 		m, err := conn.Receive(0)
-		if err != nil || m.Kind != launch.Signal {
+		if err == nil {
+			m.Drop() // no descriptor is expected
+		}
+		if err != nil || m.Kind != launch.Signal { // which is all that an agent says here
 			a.tasks <- func(d *dyno) { d.hangUp(pid, conn) }
+			conn.Close()
 			return
 		}
 		s := unix.Signal(m.Payload[0])
-		m.Drop()
 		a.tasks <- func(d *dyno) { d.signalSession(pid, conn, s) }
 	}
 }
@@ -81,7 +84,6 @@ func (d *dyno) signalSession(pid int, conn *launch.Conn, s unix.Signal) {
 func (d *dyno) hangUp(pid int, conn *launch.Conn) {
 	d.signalSession(pid, conn, unix.SIGHUP)
 	d.signalSession(pid, conn, unix.SIGCONT)
-	conn.Close()
 }
 
 // closeSession tells the caller how its command ended.
