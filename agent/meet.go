@@ -16,7 +16,7 @@ const (
 
 // meet connects each life of a dyno to the client that waits elsewhere, until the dyno is gone or ctx ends.
 func (a *Agent) meet(ctx context.Context, id, url string) {
-	for a.awaiting(ctx, id) == nil {
+	for ctx.Err() == nil && a.awaiting(ctx, id) == nil {
 		conn := a.dial(ctx, id, url)
 		if conn == nil {
 			continue
