@@ -14,8 +14,8 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
-// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM and SIGHUP once it is launched
-// and unless Deaf, SIGKILL always.
+// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM once it is launched and
+// unless Deaf, SIGHUP likewise where it is attached, SIGKILL always.
 type Runtime struct {
 	mu         sync.Mutex
 	containers map[string]*container
@@ -271,7 +271,7 @@ func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error
 		return err
 	}
 	c.signals = append(c.signals, sig)
-	heeded := (sig == syscall.SIGTERM || sig == syscall.SIGHUP) && !r.deaf && c.plan != nil
+	heeded := (sig == syscall.SIGTERM || sig == syscall.SIGHUP && c.command != nil) && !r.deaf && c.plan != nil
 	if sig == syscall.SIGKILL || heeded {
 		c.end(runtime.Exit{Code: 128 + int(sig), Signal: int(sig)})
 	}

@@ -128,7 +128,7 @@ func (s Spec) validateAttach(v *Invalid) {
 	if s.Attach == nil {
 		return
 	}
-	v.unless(s.OneOff, "spec.attach", "is for one-off dynos only")
+	v.unless(s.OneOff, "spec.one_off", "must be set for a dyno with spec.attach")
 	v.unless(!s.Restart.Backoff, "spec.restart_policy.kind", "must be none for an attached dyno: a client comes once")
 	if s.Secret.RendezvousURL == "" {
 		return

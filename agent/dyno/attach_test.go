@@ -115,7 +115,7 @@ func TestAttachIsChecked(t *testing.T) {
 		field  string
 	}{
 		"good":           {func(s *dyno.Spec) { s.Secret.RendezvousURL = good }, ""},
-		"formation":      {func(s *dyno.Spec) { s.OneOff = false }, "spec.attach"},
+		"formation":      {func(s *dyno.Spec) { s.OneOff = false }, "spec.one_off"},
 		"restarts":       {func(s *dyno.Spec) { s.Restart.Backoff = true }, "spec.restart_policy.kind"},
 		"another scheme": {func(s *dyno.Spec) { s.Secret.RendezvousURL = "https" + good[10:] }, "spec.attach.rendezvous_url"},
 		"no port":        {func(s *dyno.Spec) { s.Secret.RendezvousURL = "rendezvous://hidden.example/secret" }, "spec.attach.rendezvous_url"},
