@@ -119,6 +119,7 @@ type dyno struct {
 	*host
 	runtime.Container
 	out, err *output
+	stdio    *runtime.Stdio // what the last Launch gave
 }
 
 // container is a dyno that is not made yet.
@@ -169,7 +170,8 @@ func (d *dyno) launchPlan(plan runtime.Plan) error {
 	d.t.Helper()
 	d.out, d.err = newOutput(d.t), newOutput(d.t)
 	plan.Stdout, plan.KeepStdout, plan.Stderr, plan.KeepStderr = d.out.w, d.out.r, d.err.w, d.err.r
-	_, err := d.Launch(d.ctx, d.ID, plan)
+	stdio, err := d.Launch(d.ctx, d.ID, plan)
+	d.stdio = stdio
 	_ = d.out.w.Close()
 	_ = d.err.w.Close()
 	return err
@@ -195,10 +197,18 @@ func newOutput(t *testing.T) *output {
 	t.Helper()
 	r, w, err := os.Pipe()
 	must(t, err)
-	o := &output{r: r, w: w, done: make(chan struct{}), more: make(chan struct{}, 1)}
+	t.Cleanup(func() { _ = w.Close() })
+	o := collect(t, r)
+	o.w = w
+	return o
+}
+
+// collect reads a file to its end.
+func collect(t *testing.T, r *os.File) *output {
+	t.Helper()
+	o := &output{r: r, done: make(chan struct{}), more: make(chan struct{}, 1)}
 	go o.read()
 	t.Cleanup(func() {
-		_ = w.Close()
 		_ = r.Close()
 		<-o.done
 	})

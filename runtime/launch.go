@@ -2,9 +2,7 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime/launch"
-	"github.com/dynod/dynod/runtime/spec"
 )
 
 // talkTimeout is how long dyno-init may take for one step: to take the plan, or to start the command.
@@ -34,7 +31,21 @@ type Plan struct {
 	Attach *Attach // not nil: the command talks to a caller, and the pipes above stay empty
 }
 
-// LaunchError is a command that could not be started. The dyno ends by itself then, with code 126 or 127.
+// encode makes dyno-init's plan of one whose command has standard streams of a kind.
+func (p Plan) encode(kind launch.Stdio) ([]byte, error) {
+	plan := launch.Plan{Args: p.Args, Env: p.Env, Dir: p.Dir, Rlimits: p.Rlimits, Stdio: kind}
+	if p.Attach != nil {
+		plan.Rows, plan.Columns = p.Attach.Size.Rows, p.Attach.Size.Columns
+	}
+	payload, err := plan.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+	}
+	return payload, nil
+}
+
+// LaunchError is a command that could not be started. The dyno ends by itself then, with code 126 or 127, unless the
+// command was one of Exec.
 type LaunchError struct{ Reason string }
 
 func (e *LaunchError) Error() string { return "start command: " + e.Reason }
@@ -44,75 +55,63 @@ func (e *LaunchError) Error() string { return "start command: " + e.Reason }
 // told once. NotFound if the dyno has ended meanwhile or before; Wait tells how. InvalidArgument if the plan cannot be
 // sent. An error of ctx leaves everything as it is, and Launch may be called again, by another process too.
 //
-// The Stdio is the caller's side of a plan with an Attach that this call has brought, and nil otherwise.
+// The Stdio is the caller's side of a plan with an Attach that this call has brought, and nil otherwise: also if
+// contact broke before the terminal came over, which is hung up then.
 func (r *Runtime) Launch(ctx context.Context, id string, plan Plan) (*Stdio, error) {
 	p, err := r.process(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.newTalk(id, p, plan)
+	l, err := r.newLaunching(id, plan)
 	if err != nil {
 		return nil, fmt.Errorf("prepare launch of dyno %s: %w", id, err)
 	}
-	if err := t.run(ctx, r.place(id)); err != nil {
+	defer l.streams.close()
+	r.raise(p.pid, plan.Rlimits)
+	door, err := r.open(ctx, id, p)
+	if err != nil {
 		return nil, fmt.Errorf("launch dyno %s: %w", id, err)
 	}
-	return nil, nil
+	defer door.close()
+	if err := l.run(ctx, door); err != nil {
+		return nil, fmt.Errorf("launch dyno %s: %w", id, err)
+	}
+	return l.streams.take(), nil
 }
 
-// talk is one Launch: everything that dyno-init is to be told.
-type talk struct {
-	process *process
-	owner   int    // the dyno's user, as the host numbers it
-	frame   []byte // the plan
-	rights  []byte // its descriptors
-	files   [launch.Descriptors]*os.File
+// launching is one Launch: everything that dyno-init is to be told.
+type launching struct {
+	payload []byte     // the plan
+	logs    []*os.File // the log pipes
+	streams *streams
+	sent    bool // dyno-init may have taken the plan from here
 }
 
-func (r *Runtime) newTalk(id string, p *process, plan Plan) (*talk, error) {
-	payload, err := launch.Plan{Args: plan.Args, Env: plan.Env, Dir: plan.Dir, Rlimits: plan.Rlimits}.Encode()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+func (r *Runtime) newLaunching(id string, plan Plan) (*launching, error) {
+	kind := launch.Logs
+	if plan.Attach != nil {
+		kind = plan.Attach.kind()
 	}
-	first, err := r.place(id).firstID()
+	payload, err := plan.encode(kind)
 	if err != nil {
-		return nil, errNoDirectory(id, err)
-	}
-	t := &talk{process: p, owner: first + spec.UID, frame: launch.Frame(launch.Plans, payload)}
-	t.files[launch.StdoutFD], t.files[launch.StderrFD] = plan.Stdout, plan.Stderr
-	t.files[launch.KeepStdoutFD], t.files[launch.KeepStderrFD] = plan.KeepStdout, plan.KeepStderr
-	if err := t.take(); err != nil {
 		return nil, err
 	}
-	r.raise(p.pid, plan.Rlimits)
-	return t, nil
-}
-
-// take makes the pipes the dyno's, or a program that opens /dev/stdout again would be refused, and packs the
-// descriptors. The files stay open as long as the talk, which holds them.
-func (t *talk) take() error {
-	fds := make([]int, len(t.files))
-	for i, f := range t.files {
-		if f == nil {
-			return fmt.Errorf("take pipes: %w: one is missing", errdefs.ErrInvalidArgument)
-		}
-		if err := f.Chown(t.owner, t.owner); err != nil {
-			return fmt.Errorf("give pipe to the dyno: %w", err)
-		}
-		raw, err := f.SyscallConn() // Fd would change how the caller's reads of its end work
-		if err != nil {
-			return fmt.Errorf("take pipe: %w", err)
-		}
-		if err := raw.Control(func(fd uintptr) { fds[i] = int(fd) }); err != nil {
-			return fmt.Errorf("take pipe: %w", err)
-		}
+	owner, err := r.owner(id)
+	if err != nil {
+		return nil, err
 	}
-	t.rights = unix.UnixRights(fds...)
-	// A program does not expect a write to its output to fail because the pipe is full.
-	return errors.Join(
-		unix.SetNonblock(fds[launch.StdoutFD], false),
-		unix.SetNonblock(fds[launch.StderrFD], false),
-	)
+	l := &launching{payload: payload, logs: []*os.File{
+		launch.StdoutFD: plan.Stdout, launch.StderrFD: plan.Stderr,
+		launch.KeepStdoutFD: plan.KeepStdout, launch.KeepStderrFD: plan.KeepStderr,
+	}}
+	if err := give(owner, l.logs...); err != nil {
+		return nil, err
+	}
+	if err := block(plan.Stdout, plan.Stderr); err != nil {
+		return nil, err
+	}
+	l.streams, err = newStreams(kind, owner, false)
+	return l, err
 }
 
 // raise lifts dyno-init's hard limits to the plan's: it may not do so itself, only lower them.
@@ -130,79 +129,64 @@ func (r *Runtime) raise(pid int, limits []Rlimit) {
 	}
 }
 
-// run listens until dyno-init has said what became of the plan, to this or to an earlier process.
-func (t *talk) run(ctx context.Context, p place) error {
-	listener, err := listen(p.launch(), t.owner)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	unwatch, err := t.process.watch(func() { _ = listener.Close() })
-	if err != nil {
-		return err
-	}
-	defer unwatch()
-	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
+// run speaks with dyno-init until it has said what became of the plan, to this or to an earlier process. A connection
+// that breaks is made again.
+func (l *launching) run(ctx context.Context, d *door) error {
 	for {
-		conn, err := listener.AcceptUnix()
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return fmt.Errorf("wait for dyno-init: %w", ctx.Err())
-		case t.process.ended():
-			return fmt.Errorf("wait for dyno-init: it has ended: %w", errdefs.ErrNotFound)
-		default:
-			return fmt.Errorf("wait for dyno-init: %w", err)
+		conn, err := d.next(ctx)
+		if err != nil {
+			return err
 		}
-		if done, err := t.serve(ctx, conn); done {
+		if done, err := l.serve(ctx, conn); done {
 			return err
 		}
 	}
 }
 
-// serve is one connection. One that breaks is made again by dyno-init.
-func (t *talk) serve(ctx context.Context, conn *net.UnixConn) (done bool, err error) {
+// serve is one connection.
+func (l *launching) serve(ctx context.Context, conn *launch.Conn) (done bool, err error) {
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if peer(conn) != t.process.pid {
-		return false, nil // another process of the dyno, to which nothing is told
+	defer context.AfterFunc(ctx, conn.Close)()
+	m, err := conn.Receive(talkTimeout)
+	if err == nil && m.Kind == launch.Waiting {
+		m.Drop()
+		m, err = l.bring(conn)
 	}
-	state, reason, err := hear(conn)
-	if err == nil && state == launch.Waiting {
-		if err := t.send(conn); err != nil {
-			return false, err
-		}
-		state, reason, err = hear(conn)
-	}
-	if err != nil || state != launch.Started && state != launch.Failed {
+	if err != nil {
 		return false, err
 	}
-	_, _ = conn.Write(launch.Frame(launch.Ack, nil)) // a dyno that has ended already needs none
-	if state == launch.Failed {
-		return true, &LaunchError{Reason: reason}
+	defer m.Drop()
+	switch m.Kind {
+	case launch.Started:
+		err = l.started(m)
+	case launch.Failed:
+		err = &LaunchError{Reason: string(m.Payload)}
+	default:
+		return false, nil
 	}
-	return true, nil
+	_ = conn.Send(talkTimeout, launch.Ack, nil) // a dyno that has ended already needs none
+	return true, err
 }
 
-func hear(conn *net.UnixConn) (launch.Kind, string, error) {
-	if err := conn.SetDeadline(time.Now().Add(talkTimeout)); err != nil {
-		return 0, "", err
+// started takes the caller's side if it is this call's: a command that ran before talks to somebody else.
+func (l *launching) started(m *launch.Message) error {
+	if !l.sent {
+		l.streams.close()
+		l.streams.ours = nil
+		return nil
 	}
-	kind, payload, err := launch.Read(conn)
-	return kind, string(payload), err
+	return l.streams.receive(m)
 }
 
-// send sends the descriptors with the first bytes.
-func (t *talk) send(conn *net.UnixConn) error {
-	if err := conn.SetDeadline(time.Now().Add(talkTimeout)); err != nil {
-		return err
-	}
-	n, _, err := conn.WriteMsgUnix(t.frame[:launch.HeaderSize], t.rights, nil)
+// bring gives the plan to a dyno-init that waits for it, and hears what became of it.
+func (l *launching) bring(conn *launch.Conn) (*launch.Message, error) {
+	fds, err := descriptors(append(l.logs[:launch.LogPipes:launch.LogPipes], l.streams.theirs...)...)
 	if err != nil {
-		return fmt.Errorf("send descriptors: %w", err)
+		return nil, err
 	}
-	if _, err := conn.Write(t.frame[n:]); err != nil {
-		return fmt.Errorf("send plan: %w", err)
+	l.sent = true
+	if err := conn.Send(talkTimeout, launch.Plans, l.payload, fds...); err != nil {
+		return nil, err
 	}
-	return nil
+	return conn.Receive(talkTimeout)
 }

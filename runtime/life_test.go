@@ -5,9 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -81,7 +79,7 @@ func TestStopBeforeThePlan(t *testing.T) {
 	h := newHost(t)
 	d := h.created(h.slug(nil))
 	must(t, h.Start(h.ctx, d.ID))
-	eventually(h.ctx, t, "dyno-init takes signals", func() bool { return catches(h, d.ID, unix.SIGTERM) })
+	d.comesToTheDoor()
 	must(t, h.Signal(h.ctx, d.ID, unix.SIGTERM))
 	if exit := d.wait(); exit.Code != 143 || exit.Signal != 15 {
 		t.Errorf("got %+v", exit)
@@ -91,17 +89,13 @@ func TestStopBeforeThePlan(t *testing.T) {
 	}
 }
 
-// catches says whether dyno-init has a handler for a signal yet.
-func catches(h *host, id string, s syscall.Signal) bool {
-	pid, err := h.PID(h.ctx, id)
-	must(h.t, err)
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil || !strings.Contains(string(status), "Name:\tdyno-init") {
-		return false
+// comesToTheDoor returns when dyno-init, which waits for its plan, has answered once: it takes signals then.
+func (d *dyno) comesToTheDoor() {
+	d.t.Helper()
+	_, err := d.Exec(d.ctx, d.ID, runtime.Plan{Args: []string{"true"}, Dir: "/"})
+	if !errdefs.IsFailedPrecondition(err) {
+		d.t.Fatalf("exec in a dyno without plan: %v", err)
 	}
-	_, after, _ := strings.Cut(string(status), "SigCgt:\t")
-	mask, _ := strconv.ParseUint(after[:16], 16, 64)
-	return mask&(1<<(s-1)) != 0
 }
 
 func TestOrphansAreReaped(t *testing.T) {
@@ -144,30 +138,17 @@ func TestVerbsMayBeRepeated(t *testing.T) {
 	}
 }
 
-// TestWaitingInitIsQuick measures what a sandbox made ahead is for: it sleeps, and is woken by the socket.
+// TestWaitingInitIsQuick measures what a sandbox made ahead is for: it sleeps, and a knock wakes it.
 func TestWaitingInitIsQuick(t *testing.T) {
 	h := newHost(t)
 	d := h.created(h.slug(nil))
 	must(t, h.Start(h.ctx, d.ID))
-	eventually(h.ctx, t, "dyno-init sleeps in poll", func() bool { return watches(h, d.ID) })
+	d.comesToTheDoor()
 	began := time.Now()
 	must(t, d.launch("sleep", "1000"))
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("launch of a waiting dyno took %s", took)
 	}
-}
-
-// watches says whether dyno-init is told when the socket appears.
-func watches(h *host, id string) bool {
-	pid, err := h.PID(h.ctx, id)
-	must(h.t, err)
-	files, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo", "*"))
-	for _, file := range files {
-		if info, err := os.ReadFile(file); err == nil && strings.Contains(string(info), "inotify wd:") {
-			return true
-		}
-	}
-	return false
 }
 
 // TestAgentRestartsAnywhere runs a dyno with another Runtime after every step, and one attempt cut off in the middle.

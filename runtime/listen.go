@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -51,16 +52,17 @@ func listen(dir string, owner int) (*listener, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("place socket: %w", err), l.Close())
 	}
-	return &listener{UnixListener: l, name: name}, nil
+	listening := &listener{UnixListener: l}
+	listening.close = sync.OnceFunc(func() {
+		_ = os.Remove(name) // gone already with the dyno
+		_ = l.Close()
+	})
+	return listening, nil
 }
 
-// listener removes its socket when it is closed.
+// listener is one whose close removes the socket, once: it returns when that is done, whoever does it, so that it
+// never removes a later one.
 type listener struct {
 	*net.UnixListener
-	name string
-}
-
-func (l *listener) Close() error {
-	_ = os.Remove(l.name) // gone already if closed twice, or with the dyno
-	return l.UnixListener.Close()
+	close func()
 }

@@ -13,7 +13,8 @@ import (
 // process is a process that cannot be taken for another one, however its number is used again.
 type process struct {
 	pid  int
-	file *os.File // a pidfd, in the poller
+	file *os.File      // a pidfd, in the poller
+	turn chan struct{} // holds a token while somebody stands at its door
 }
 
 // openProcess takes hold of a process; NotFound if it is gone.
@@ -25,7 +26,7 @@ func openProcess(pid int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	return &process{pid: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
+	return &process{pid: pid, file: os.NewFile(uintptr(fd), "pidfd"), turn: make(chan struct{}, 1)}, nil
 }
 
 func (p *process) close() { _ = p.file.Close() }

@@ -117,6 +117,7 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	processes map[string]*process
+	sessions  map[*session]struct{} // that run
 	warned    sync.Once
 }
 
@@ -145,6 +146,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	return &Runtime{
 		config: config, client: client, images: images.New(client, config.PlainHTTPRegistries), slugs: store, log: log,
 		life: life, end: end, create: make(chan struct{}, creating), processes: map[string]*process{},
+		sessions: map[*session]struct{}{},
 	}, nil
 }
 
@@ -191,10 +193,11 @@ func probe(config Config) error {
 	return errors.Join(rootfs.Probe(filepath.Join(config.Dir, "dynos"), scratch), os.Remove(scratch))
 }
 
-// Close ends fetches and lets go of containerd. Dynos go on.
+// Close ends fetches, hangs up what Exec has started, and lets go of containerd. Dynos go on.
 func (r *Runtime) Close() error {
 	r.end()
 	r.fetches.Wait()
+	r.closeSessions()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, p := range r.processes {

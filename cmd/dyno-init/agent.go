@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,20 +11,13 @@ import (
 )
 
 const (
-	// unwatched is how long init waits between two tries to connect when it cannot be told that the socket appeared.
-	unwatched = 250 * time.Millisecond
-	// watched is the same where it is told: only in case.
-	watched = 30 * time.Second
+	// patience is how long the agent may take for one step, before init gives the connection up.
+	patience = time.Minute
+	// unasked is after how long init looks for an agent though none has knocked: only in case.
+	unasked = 30 * time.Second
 )
 
-// order is a plan on its way to the goroutine that starts and reaps.
-type order struct {
-	plan   launch.Plan
-	fds    [launch.Descriptors]int
-	answer chan state
-}
-
-// state is what init says of itself.
+// state is what init says of a command.
 type state struct {
 	kind   launch.Kind
 	reason string // of Failed
@@ -30,77 +25,88 @@ type state struct {
 
 // agent is the talk with whatever agent listens.
 type agent struct {
-	dir    string
-	orders chan order
-	heard  chan struct{} // closed when the agent has acknowledged that the command started or failed
+	socket string
+	knocks chan os.Signal
+	tasks  chan func(*dyno) // for the goroutine that starts and reaps
+	heard  chan struct{}    // closed when the agent knows that the command started or failed
 }
 
-func newAgent(dir string) *agent {
-	return &agent{dir: dir, orders: make(chan order), heard: make(chan struct{})}
+func newAgent(socket string, knocks chan os.Signal) *agent {
+	return &agent{socket: socket, knocks: knocks, tasks: make(chan func(*dyno)), heard: make(chan struct{})}
 }
 
-// talk answers every agent that listens, for as long as init lives: the one that brings the plan, and later ones
-// that do not know what became of it.
+// talk answers every agent that listens, for as long as init lives: the one that brings the plan, later ones that do
+// not know what became of it, and those that have more commands to run.
 func (a *agent) talk() {
 	heard, now := a.heard, state{kind: launch.Waiting}
-	watch := newWatch(a.dir)
-	for first := true; ; {
-		if conn, err := launch.Dial(a.dir + "/" + launch.Socket); err == nil {
-			done := a.converse(conn, &now)
-			conn.Close()
-			if done && first {
-				first, watch.most = false, max(watch.most, watched)
+	for {
+		if conn, err := launch.Dial(a.socket); err == nil {
+			if a.converse(conn, &now) && heard != nil {
 				close(heard)
+				heard = nil
 			}
+			debug.FreeOSMemory() // a plan may be large, and the collector alone would let its garbage grow to 4 MB
 		}
-		watch.wait()
+		select {
+		case <-a.knocks:
+		case <-time.After(unasked):
+		}
 	}
 }
 
-// converse is one connection, from the first state to the acknowledgement; false when it broke before.
+// converse is one connection, from the first state to what the agent wants; false when it broke before.
 func (a *agent) converse(conn *launch.Conn, now *state) bool {
-	if conn.Say(now.kind, now.reason) != nil {
+	if conn.Say(patience, now.kind, now.reason, none) != nil {
+		conn.Close()
 		return false
 	}
-	if now.kind == launch.Waiting {
-		plan, fds, err := conn.ReceivePlan()
-		if err != nil {
-			return false
-		}
-		o := order{plan: plan, fds: fds, answer: make(chan state)}
-		a.orders <- o
-		*now = <-o.answer
-		if conn.Say(now.kind, now.reason) != nil {
-			return false
+	m, err := conn.Receive(patience)
+	if err == nil && now.kind == launch.Waiting && m.Kind == launch.Plans {
+		if err = a.launch(conn, m, now); err == nil {
+			m, err = conn.Receive(patience)
 		}
 	}
-	return conn.ReceiveAck() == nil
-}
-
-// watch wakes when something is made in a directory, so that waiting for an agent costs nothing.
-type watch struct {
-	fd   int // -1: cannot watch
-	most time.Duration
-}
-
-func newWatch(dir string) watch {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return watch{fd: -1, most: unwatched}
+		conn.Close()
+		return false
 	}
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
-		_ = unix.Close(fd)
-		return watch{fd: -1, most: unwatched}
+	defer m.Drop()
+	if m.Kind == launch.Exec && now.kind == launch.Started {
+		a.exec(conn, m) // it keeps the connection
+		return true
 	}
-	return watch{fd: fd, most: watched}
+	conn.Close()
+	return m.Kind == launch.Ack
 }
 
-// wait returns when the directory has changed since the last call, at the latest after the watch's time.
-func (w watch) wait() {
-	fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}} // the kernel passes over a negative descriptor
-	_, _ = unix.Poll(fds, int(w.most.Milliseconds()))
-	if w.fd >= 0 {
-		var events [4096]byte
-		_, _ = unix.Read(w.fd, events[:])
+// launch has the first plan carried out.
+func (a *agent) launch(conn *launch.Conn, m *launch.Message, now *state) error {
+	defer m.Drop()
+	plan, err := launch.Decode(m.Payload)
+	if err != nil {
+		return err
+	}
+	fds, err := m.Take(launch.LogPipes + plan.Streams())
+	if err != nil {
+		return err
+	}
+	terminal, done := none, make(chan struct{})
+	a.tasks <- func(d *dyno) {
+		*now, terminal = d.launch(plan, fds)
+		close(done)
+	}
+	<-done
+	defer shut(terminal)
+	return conn.Say(patience, now.kind, now.reason, terminal)
+}
+
+// none is no descriptor.
+const none = -1
+
+func shut(fds ...int) {
+	for _, fd := range fds {
+		if fd != none {
+			_ = unix.Close(fd)
+		}
 	}
 }

@@ -25,6 +25,8 @@ type dyno struct {
 	failed bool // the command could not be started
 	heard  bool // the agent knows that the command started or failed
 	code   int
+
+	sessions map[int]*launch.Conn // the executed commands that run, with their callers, by process
 }
 
 // over says whether init has nothing left to wait for. Why a command could not be started must be told first.
@@ -41,10 +43,18 @@ func (d *dyno) over() bool {
 	return d.ended
 }
 
-// signal passes s on to every process but this one. It can fail only when there is none.
+// signal passes s on to every process but this one. It can fail only when there is none. An interactive shell ignores
+// SIGTERM, and is not to hold up the end of a dyno into which somebody looks: executed commands are hung up too.
 func (d *dyno) signal(s unix.Signal) {
-	d.term = d.term || s == unix.SIGTERM
 	_ = unix.Kill(-1, s)
+	if s != unix.SIGTERM {
+		return
+	}
+	d.term = true
+	for pid, conn := range d.sessions {
+		d.signalSession(pid, conn, unix.SIGHUP)
+		d.signalSession(pid, conn, unix.SIGCONT)
+	}
 }
 
 // reap takes every process that has ended; those whose parents ended before them have become init's children.
@@ -61,6 +71,7 @@ func (d *dyno) reap() {
 		if pid == d.main {
 			d.ended, d.code = true, exitCode(status)
 		}
+		d.closeSession(pid, exitCode(status))
 	}
 }
 
@@ -78,23 +89,30 @@ func children() bool {
 	return !errors.Is(err, unix.ECHILD)
 }
 
-// start runs the plan. The descriptors are init's afterwards: the write ends are closed, so that the pipes end
-// with the dyno's last writer, and the read ends are kept.
-func (d *dyno) start(plan launch.Plan, fds [launch.Descriptors]int) state {
-	defer unix.Close(fds[launch.StdoutFD])
-	defer unix.Close(fds[launch.StderrFD])
+// launch carries the first plan out. The descriptors are init's afterwards: the read ends of the log pipes are kept, the
+// command's ends of everything closed, so that it ends with the dyno's last writer. The terminal is the caller's.
+func (d *dyno) launch(plan launch.Plan, fds []int) (now state, terminal int) {
+	terminal = none
+	defer func() { shut(fds[launch.StdoutFD], fds[launch.StderrFD]); shut(fds[launch.LogPipes:]...) }()
 	err := errors.Join(keep(fds[launch.KeepStdoutFD], launch.KeepFD), keep(fds[launch.KeepStderrFD], launch.KeepFD+1))
 	if err == nil {
-		d.main, err = spawn(plan, fds[launch.StdoutFD], fds[launch.StderrFD])
+		err = limit(plan.Rlimits)
+	}
+	if err == nil {
+		streams := fds[launch.LogPipes:]
+		if plan.Stdio == launch.Logs {
+			streams = []int{none, fds[launch.StdoutFD], fds[launch.StderrFD]}
+		}
+		d.main, terminal, err = start(plan, streams)
 	}
 	if err != nil {
 		d.failed, d.ended, d.code = true, true, codeCannotRun
 		if errors.Is(err, unix.ENOENT) {
 			d.code = codeNotFound
 		}
-		return state{launch.Failed, err.Error()}
+		return state{launch.Failed, err.Error()}, none
 	}
-	return state{kind: launch.Started}
+	return state{kind: launch.Started}, terminal
 }
 
 // keep moves a descriptor to a number at which it can be found from outside.

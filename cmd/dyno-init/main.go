@@ -1,6 +1,6 @@
 // Command dyno-init is the first process of every dyno. It waits for the agent's launch plan, starts the
 // command of it, passes signals on to every process of the dyno, reaps what the command leaves behind, and ends
-// with the command's status.
+// with the command's status. Meanwhile it starts more commands for the agent and tells how they end.
 //
 // It never restarts anything, reads no file and copies no output. It takes no arguments; what it needs lies at
 // the fixed places of package launch. It runs without privileges, as the dyno's own user.
@@ -28,17 +28,18 @@ func main() {
 }
 
 func run() int {
-	signals, ended := make(chan os.Signal, 64), make(chan os.Signal, 1)
+	signals, ended, knocks := make(chan os.Signal, 64), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT, unix.SIGALRM)
 	signal.Notify(ended, unix.SIGCHLD)
-	agent := newAgent(launch.Dir)
+	signal.Notify(knocks, launch.Knock)
+	agent := newAgent(launch.Dir+"/"+launch.Socket, knocks)
 	go agent.talk()
-	dyno := &dyno{}
+	dyno := &dyno{sessions: map[int]*launch.Conn{}}
 	for !dyno.over() {
 		select {
-		case order := <-agent.orders:
-			order.answer <- dyno.start(order.plan, order.fds)
+		case task := <-agent.tasks:
+			task(dyno)
 		case s := <-signals:
 			dyno.signal(s.(unix.Signal))
 		case <-ended:

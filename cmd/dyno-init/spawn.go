@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,80 +10,55 @@ import (
 	"github.com/dynod/dynod/runtime/launch"
 )
 
-// defaultPath is searched when the plan's environment has no PATH.
-const defaultPath = "/usr/local/bin:/usr/bin:/bin"
-
-// spawn starts the command in a session of its own, with nothing to read, and returns its process.
-func spawn(plan launch.Plan, stdout, stderr int) (int, error) {
+// start runs the plan's command in a session of its own and returns its process, and its terminal if it has one. The
+// streams are its standard input, output and error, of which the input may be none: then it has nothing to read.
+func start(plan launch.Plan, streams []int) (pid, terminal int, err error) {
 	if err := unix.Access(plan.Dir, unix.X_OK); err != nil {
-		return 0, fmt.Errorf("enter working directory %s: %w", plan.Dir, err)
+		return 0, none, fmt.Errorf("enter working directory %s: %w", plan.Dir, err)
 	}
 	path, err := find(plan)
 	if err != nil {
-		return 0, fmt.Errorf("find command %s: %w", plan.Args[0], err)
+		return 0, none, fmt.Errorf("find command %s: %w", plan.Args[0], err)
 	}
-	if err := limit(plan.Rlimits); err != nil {
-		return 0, err
+	if plan.Stdio == launch.Terminal {
+		return startOnTerminal(path, plan)
 	}
-	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if streams[0] == none {
+		null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return 0, none, fmt.Errorf("open stdin: %w", err)
+		}
+		defer shut(null)
+		streams[0] = null
+	}
+	pid, err = spawn(path, plan, streams, &syscall.SysProcAttr{Setsid: true})
+	return pid, none, err
+}
+
+func startOnTerminal(path string, plan launch.Plan) (pid, terminal int, err error) {
+	terminal, tty, err := openTerminal(plan.Rows, plan.Columns)
 	if err != nil {
-		return 0, fmt.Errorf("open stdin: %w", err)
+		return 0, none, fmt.Errorf("open terminal: %w", err)
 	}
-	defer unix.Close(null)
-	pid, err := syscall.ForkExec(path, plan.Args, &syscall.ProcAttr{
-		Dir:   plan.Dir,
-		Env:   plan.Env,
-		Files: []uintptr{uintptr(null), uintptr(stdout), uintptr(stderr)},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	defer shut(tty)
+	pid, err = spawn(path, plan, []int{tty, tty, tty}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
+	if err != nil {
+		shut(terminal)
+		return 0, none, err
+	}
+	return pid, terminal, nil
+}
+
+func spawn(path string, plan launch.Plan, streams []int, attributes *syscall.SysProcAttr) (int, error) {
+	var files []uintptr
+	for _, fd := range streams {
+		files = append(files, uintptr(fd))
+	}
+	pid, err := syscall.ForkExec(path, plan.Args, &syscall.ProcAttr{Dir: plan.Dir, Env: plan.Env, Files: files, Sys: attributes})
 	if err != nil {
 		return 0, fmt.Errorf("run command %s: %w", path, err)
 	}
 	return pid, nil
-}
-
-// find looks the command up in the plan's PATH, as a shell would: a file that may not be run is passed over, and
-// told only when there is no other.
-func find(plan launch.Plan) (string, error) {
-	name := plan.Args[0]
-	if strings.Contains(name, "/") {
-		return name, nil
-	}
-	found := error(unix.ENOENT)
-	for _, dir := range filepath.SplitList(searchPath(plan.Env)) {
-		candidate := filepath.Join(plan.Dir, name)
-		if filepath.IsAbs(dir) {
-			candidate = filepath.Join(dir, name)
-		}
-		err := executable(candidate)
-		if err == nil {
-			return candidate, nil
-		}
-		if errors.Is(err, unix.EACCES) {
-			found = err
-		}
-	}
-	return "", found
-}
-
-func executable(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.IsDir() {
-		return unix.EACCES
-	}
-	return unix.Access(path, unix.X_OK)
-}
-
-func searchPath(env []string) string {
-	for _, v := range env {
-		if path, ok := strings.CutPrefix(v, "PATH="); ok && path != "" {
-			return path
-		}
-	}
-	return defaultPath
 }
 
 // limit sets the plan's limits on init itself, from which the command inherits them. syscall's Setrlimit is the one

@@ -10,13 +10,16 @@ import (
 // Kind says what a frame is.
 type Kind byte
 
-// The kinds. Waiting, Started and Failed are init's state, the others come from the agent.
+// The kinds. Waiting, Started, Failed and Exit come from init, the others from the agent.
 const (
 	Waiting Kind = 'W' // init has no plan
-	Started Kind = 'S' // the command runs, or ran
+	Started Kind = 'S' // the command runs, or ran; its terminal comes along if it has one
 	Failed  Kind = 'F' // the command could not be started; the payload is the reason
+	Exit    Kind = 'X' // an executed command has ended; the payload is its status
 	Plans   Kind = 'P' // the payload is a plan
 	Ack     Kind = 'A' // the state was heard
+	Exec    Kind = 'E' // the payload is the plan of one more command
+	Signal  Kind = 'K' // the payload is a signal for the executed command
 )
 
 const (
@@ -40,8 +43,8 @@ func Frame(kind Kind, payload []byte) []byte {
 	return append(frame, payload...)
 }
 
-// Read takes one frame from r. It refuses kinds that it does not know and payloads over the bound of their kind
-// before it takes memory for them.
+// Read takes one frame from r. It refuses kinds that it does not know and payloads that are not of their kind's
+// length before it takes memory for them.
 func Read(r io.Reader) (Kind, []byte, error) {
 	var header [HeaderSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -59,15 +62,17 @@ func Read(r io.Reader) (Kind, []byte, error) {
 }
 
 func check(kind Kind, size uint32) error {
-	limit := uint32(MaxState)
+	least, most := uint32(0), uint32(MaxState)
 	switch kind {
-	case Plans:
-		limit = MaxPlan
+	case Plans, Exec:
+		most = MaxPlan
+	case Exit, Signal:
+		least, most = 1, 1 // a status, as the kernel keeps it, and a signal's number are a byte
 	case Waiting, Started, Failed, Ack:
 	default:
 		return fmt.Errorf("%w: kind %#x", ErrFrame, byte(kind))
 	}
-	if size > limit {
+	if size < least || size > most {
 		return fmt.Errorf("%w: %d bytes of kind %q", ErrFrame, size, byte(kind))
 	}
 	return nil

@@ -1,41 +1,76 @@
 // Package launch is what the agent and dyno-init say to each other: the frames on the socket, the encoding of a
-// plan in them, and init's end of the connection with the descriptors that come along.
+// plan in them, and a connection that carries descriptors along.
 //
 // It knows nothing of containers and starts nothing. It does without package net, because it is linked into
 // dyno-init, of which every dyno holds a copy in memory.
 //
-// The talk: init connects and says its State. To Waiting the agent answers with the plan and four descriptors;
-// init starts the command and says Started or Failed. The agent confirms either with an Ack and closes. A
-// connection that breaks before the Ack is made anew and begins with the State as it is then, so a plan is asked
-// for if and only if init has none.
+// The talk: init connects, whenever the agent knocks, and says its State. To Waiting the agent answers with the plan
+// and its descriptors; init starts the command and says Started, with the terminal if the plan wants one, or Failed.
+// The agent confirms either with an Ack and closes. A connection that breaks before the Ack is made anew and begins
+// with the State as it is then, so a plan is asked for if and only if init has none.
+//
+// To Started the agent may answer with an Exec instead: one more command. Init says Started or Failed of that one and
+// keeps the connection for as long as it runs: the agent may send Signals, and init ends it with the Exit. Whoever
+// breaks it earlier hangs up.
 package launch
+
+import "golang.org/x/sys/unix"
 
 const (
 	// Dir is where a dyno sees the directory with the agent's socket.
 	Dir = "/run/dyno"
 	// Socket is the socket's name in that directory. It is there only while an agent serves the dyno.
 	Socket = "launch.sock"
+	// Knock is the signal by which the agent tells init that it listens. One that comes before init has a handler is
+	// lost, but init looks for the socket when it has one. Watching the directory would do as well, if a host gave
+	// a user more than 128 watches.
+	Knock = unix.SIGIO
 	// KeepFD is the lowest descriptor number at which init keeps the read end of stdout; KeepFD+1 is the one of
 	// stderr. They stay open as long as init lives: no writer ever sees SIGPIPE, and what reads the pipes can
 	// take them back through /proc/<pid>/fd.
 	KeepFD = 100
 )
 
-// The descriptors that come with a plan, in this order.
+// The log pipes, which come with the first plan in this order.
 const (
 	StdoutFD     = iota // write end, the command's stdout
 	StderrFD            // write end, the command's stderr
 	KeepStdoutFD        // read end of the same pipe as StdoutFD
 	KeepStderrFD        // read end of the same pipe as StderrFD
-	Descriptors         // how many there are
+	LogPipes            // how many there are
 )
 
-// Plan is what a dyno runs. No string of it may hold a NUL byte.
+// Streams is how many descriptors come for a command with Pipes, after the log pipes if those come too: its standard
+// input, output and error.
+const Streams = 3
+
+// Stdio says what a command's standard streams are.
+type Stdio byte
+
+// The kinds of standard streams.
+const (
+	Logs     Stdio = iota // the log pipes, and nothing to read
+	Pipes                 // the descriptors that come for it
+	Terminal              // a new terminal, which becomes the controlling one
+)
+
+// Plan is what is to run. No string of it may hold a NUL byte.
 type Plan struct {
 	Args    []string // the command; Args[0] without a slash is looked up in the PATH of Env
 	Env     []string // NAME=value, taken over as they are
 	Dir     string   // absolute working directory
-	Rlimits []Rlimit
+	Rlimits []Rlimit // of the dyno; an Exec has none of its own
+
+	Stdio         Stdio
+	Rows, Columns uint16 // of the Terminal; zero: the kernel's
+}
+
+// Streams is how many descriptors come for the command itself.
+func (p Plan) Streams() int {
+	if p.Stdio == Pipes {
+		return Streams
+	}
+	return 0
 }
 
 // Rlimit is one resource limit; Resource is one of the kernel's RLIMIT numbers. What the kernel does not let init

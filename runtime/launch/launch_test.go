@@ -20,6 +20,9 @@ func TestPlanComesBackAsItWas(t *testing.T) {
 			Args: append([]string{"command"}, rapid.SliceOf(field).Draw(t, "arguments")...),
 			Env:  append([]string{""}, rapid.SliceOf(field).Draw(t, "environment")...),
 			Dir:  "/" + field.Draw(t, "directory"),
+
+			Stdio: launch.Stdio(rapid.ByteRange(0, byte(launch.Terminal)).Draw(t, "streams")),
+			Rows:  rapid.Uint16().Draw(t, "rows"), Columns: rapid.Uint16().Draw(t, "columns"),
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "limits") {
 			plan.Rlimits = append(plan.Rlimits, launch.Rlimit{
@@ -45,6 +48,7 @@ func TestPlansThatCannotBeSent(t *testing.T) {
 		"no command":         {Dir: "/"},
 		"empty command":      {Args: []string{""}, Dir: "/"},
 		"relative directory": {Args: []string{"x"}, Dir: "app"},
+		"unknown streams":    {Args: []string{"x"}, Dir: "/", Stdio: launch.Terminal + 1},
 		"NUL in argument":    {Args: []string{"x", "\x00"}, Dir: "/"},
 		"NUL in variable":    {Args: []string{"x"}, Env: []string{"A=\x00"}, Dir: "/"},
 		"NUL in directory":   {Args: []string{"x"}, Dir: "/\x00"},
@@ -68,6 +72,11 @@ func TestFramesThatAreRefused(t *testing.T) {
 		"long reason":     {launch.Frame(launch.Failed, make([]byte, launch.MaxState+1)), launch.ErrFrame},
 		"4 GB plan":       {[]byte{0xff, 0xff, 0xff, 0xff, byte(launch.Plans)}, launch.ErrFrame},
 		"plan over bound": {[]byte{1, 0, 0x80, 0, byte(launch.Plans)}, launch.ErrFrame},
+		"exec over bound": {[]byte{1, 0, 0x80, 0, byte(launch.Exec)}, launch.ErrFrame},
+		"exit of nothing": {launch.Frame(launch.Exit, nil), launch.ErrFrame},
+		"long exit":       {launch.Frame(launch.Exit, []byte{1, 2}), launch.ErrFrame},
+		"no signal":       {launch.Frame(launch.Signal, nil), launch.ErrFrame},
+		"long signal":     {launch.Frame(launch.Signal, []byte{1, 2}), launch.ErrFrame},
 	} {
 		if _, _, err := launch.Read(bytes.NewReader(c.data)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -77,13 +86,14 @@ func TestFramesThatAreRefused(t *testing.T) {
 
 // FuzzDecode: whatever comes is either refused or a plan that encodes to what came, up to how numbers are written.
 func FuzzDecode(f *testing.F) {
-	good, err := launch.Plan{Args: []string{"a", ""}, Env: []string{"B=c"}, Dir: "/", Rlimits: []launch.Rlimit{{Resource: 7, Soft: 1, Hard: 2}}}.Encode()
+	good, err := launch.Plan{Args: []string{"a", ""}, Env: []string{"B=c"}, Dir: "/", Rlimits: []launch.Rlimit{{Resource: 7, Soft: 1, Hard: 2}}, Stdio: launch.Terminal, Rows: 24, Columns: 80}.Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte("99999\x001\x000\x00/\x00"))
-	f.Add([]byte("1\x000\x00-1\x00/\x00x\x00"))
+	f.Add([]byte("99999\x001\x000\x00/\x000\x000\x000\x00"))
+	f.Add([]byte("1\x000\x00-1\x00/\x000\x000\x000\x00x\x00"))
+	f.Add([]byte("1\x000\x000\x00/\x003\x0070000\x00-1\x00x\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		plan, err := launch.Decode(data)
 		if err != nil {
@@ -98,6 +108,30 @@ func FuzzDecode(f *testing.F) {
 		}
 		if back, err := launch.Decode(again); err != nil || !reflect.DeepEqual(back, plan) {
 			t.Errorf("%+v became %+v (%v)", plan, back, err)
+		}
+	})
+}
+
+// FuzzRead: whatever comes is either refused or a frame that encodes to what came, no longer than its kind may be.
+func FuzzRead(f *testing.F) {
+	f.Add(launch.Frame(launch.Exit, []byte{7}))
+	f.Add(launch.Frame(launch.Signal, []byte{15}))
+	f.Add(launch.Frame(launch.Exec, []byte("1\x000\x000\x00/\x000\x000\x000\x00x\x00")))
+	f.Add(launch.Frame(launch.Failed, []byte("reason")))
+	f.Add([]byte{0, 0, 0, 0xff, byte(launch.Exec)})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		kind, payload, err := launch.Read(bytes.NewReader(data))
+		if err != nil {
+			if !errors.Is(err, launch.ErrFrame) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("class of %v", err)
+			}
+			return
+		}
+		if again := launch.Frame(kind, payload); !bytes.HasPrefix(data, again) {
+			t.Errorf("%q became %q", data, again)
+		}
+		if (kind == launch.Exit || kind == launch.Signal) && len(payload) != 1 || len(payload) > launch.MaxPlan {
+			t.Errorf("%d bytes of kind %q", len(payload), byte(kind))
 		}
 	})
 }

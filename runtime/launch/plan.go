@@ -8,13 +8,17 @@ import (
 )
 
 // Encode turns a plan into fields that each end with a NUL byte: the counts of arguments, variables and limits, the
-// directory, then the arguments, the variables, and three numbers for each limit. It refuses a plan that Decode
-// would not take back: no command, a directory that is not absolute, a NUL byte, or too much.
+// directory, the standard streams and the terminal's size, then the arguments, the variables, and three numbers for
+// each limit. It refuses a plan that Decode would not take back: no command, a directory that is not absolute, a NUL
+// byte, or too much.
 func (p Plan) Encode() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	fields := []string{strconv.Itoa(len(p.Args)), strconv.Itoa(len(p.Env)), strconv.Itoa(len(p.Rlimits)), p.Dir}
+	fields := []string{
+		strconv.Itoa(len(p.Args)), strconv.Itoa(len(p.Env)), strconv.Itoa(len(p.Rlimits)), p.Dir,
+		strconv.Itoa(int(p.Stdio)), strconv.Itoa(int(p.Rows)), strconv.Itoa(int(p.Columns)),
+	}
 	fields = append(append(fields, p.Args...), p.Env...)
 	for _, l := range p.Rlimits {
 		fields = append(fields, strconv.Itoa(l.Resource), strconv.FormatUint(l.Soft, 10), strconv.FormatUint(l.Hard, 10))
@@ -38,6 +42,9 @@ func (p Plan) check() error {
 	if !strings.HasPrefix(p.Dir, "/") {
 		return fmt.Errorf("check plan: working directory %q is not absolute", p.Dir)
 	}
+	if p.Stdio > Terminal {
+		return fmt.Errorf("check plan: standard streams of kind %d", p.Stdio)
+	}
 	return nil
 }
 
@@ -49,10 +56,10 @@ func Decode(data []byte) (Plan, error) {
 	}
 	f := fields{rest: strings.Split(text, "\x00")}
 	args, env, limits := f.count(), f.count(), f.count()
-	p := Plan{Dir: f.next()}
+	p := Plan{Dir: f.next(), Stdio: Stdio(f.number(8)), Rows: uint16(f.number(16)), Columns: uint16(f.number(16))}
 	p.Args, p.Env = f.take(args), f.take(env)
 	for range limits {
-		p.Rlimits = append(p.Rlimits, Rlimit{Resource: f.count(), Soft: f.number(), Hard: f.number()})
+		p.Rlimits = append(p.Rlimits, Rlimit{Resource: f.count(), Soft: f.number(64), Hard: f.number(64)})
 	}
 	if f.bad || len(f.rest) > 0 {
 		return Plan{}, fmt.Errorf("%w: plan", ErrFrame)
@@ -89,15 +96,15 @@ func (f *fields) take(n int) []string {
 	return taken
 }
 
-func (f *fields) number() uint64 {
-	n, err := strconv.ParseUint(f.next(), 10, 64)
+func (f *fields) number(bits int) uint64 {
+	n, err := strconv.ParseUint(f.next(), 10, bits)
 	f.bad = f.bad || err != nil
 	return n
 }
 
 // count is a small number: it can never be more than the fields that are left.
 func (f *fields) count() int {
-	n := f.number()
+	n := f.number(64)
 	if n > MaxPlan {
 		f.bad = true
 		return 0

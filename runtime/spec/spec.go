@@ -43,6 +43,9 @@ type Dyno struct {
 	Limits     Limits
 }
 
+// initEnv keeps dyno-init small, on hosts with many CPUs too. Its commands do not see it.
+var initEnv = []string{"GOMAXPROCS=1"}
+
 // Build writes the specification.
 func Build(d Dyno) *specs.Spec {
 	return &specs.Spec{
@@ -60,6 +63,7 @@ func process() *specs.Process {
 	return &specs.Process{
 		User:            specs.User{UID: UID, GID: UID},
 		Args:            []string{Init},
+		Env:             initEnv,
 		Cwd:             "/",
 		Capabilities:    &specs.LinuxCapabilities{},
 		NoNewPrivileges: true,

@@ -17,7 +17,7 @@ func TestADynoHasWhatItNeedsAndNoMore(t *testing.T) {
 		ReadOnly: true, Writable: []string{"/app"}, FirstID: 1 << 20, Mapped: true,
 	})
 	p := s.Process
-	if p.User.UID != 1000 || p.User.GID != 1000 || len(p.User.AdditionalGids) != 0 || !p.NoNewPrivileges || len(p.Env) != 0 {
+	if p.User.UID != 1000 || p.User.GID != 1000 || len(p.User.AdditionalGids) != 0 || !p.NoNewPrivileges || !slices.Equal(p.Env, []string{"GOMAXPROCS=1"}) {
 		t.Errorf("process %+v", p)
 	}
 	if c := *p.Capabilities; len(c.Bounding)+len(c.Effective)+len(c.Permitted)+len(c.Inheritable)+len(c.Ambient) != 0 {
