@@ -15,7 +15,7 @@ func (r *runner) receive(ctx context.Context) {
 	case r.rec.Stop != nil || !r.rec.Killed.IsZero():
 	case r.held.launched || r.rec.Phase == dyno.Up:
 		r.launch(ctx)
-		if r.held.pid != 0 && r.rec.Abandonable() {
+		if !r.held.exited && r.rec.Abandonable() {
 			r.abandon(ctx)
 		}
 	case r.rec.Client.Awaited.IsZero():

@@ -28,6 +28,7 @@ type holding struct {
 	pipes    logs.Pipes
 	pid      int
 	launched bool           // dyno-init has its plan
+	exited   bool           // dyno-init was gone when this agent came
 	stdio    *runtime.Stdio // of an attached dyno that this agent has launched
 }
 
@@ -74,7 +75,7 @@ func (h *holding) regain(ctx context.Context) error {
 	var errs [4]error
 	h.net, errs[0] = h.Network.Setup(ctx, h.networkRequest())
 	if h.pid, errs[1] = h.Runtime.PID(ctx, h.rec.ID); errdefs.IsNotFound(errs[1]) {
-		errs[1] = nil // it has exited
+		h.exited, errs[1] = true, nil
 	}
 	starting := h.rec.Phase == dyno.Starting
 	if starting {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/dynod/dynod/cmd/dynoctl/orderfile"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -117,10 +120,16 @@ func (c *ctl) run() *cobra.Command {
 				order.Spec.Attach.Size = c.size()
 				nameTerminal(order)
 			}
-			if _, err := agent.StartDyno(ctx, order); err != nil {
+			answer, err := agent.StartDyno(ctx, order)
+			if err != nil {
 				return err
 			}
-			return c.attachTo(ctx, agent, order.GetHeader().GetDynoId(), tty)
+			err = c.attachTo(ctx, agent, order.GetHeader().GetDynoId(), tty)
+			if status.Code(err) == codes.Canceled { // by its user, before the command ran
+				_, failed := stopOne(context.WithoutCancel(ctx), agent, &dynodv1.StopDynoRequest{}, answer.GetDyno())
+				return errors.Join(err, failed)
+			}
+			return err
 		}),
 	}
 	o.add(cmd)

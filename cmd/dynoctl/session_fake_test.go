@@ -60,6 +60,10 @@ func (a *agent) AttachDyno(stream grpc.BidiStreamingServer[dynodv1.AttachDynoReq
 	if a.now().refuse != nil {
 		return a.now().refuse
 	}
+	if a.now().stay {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}
 	output := func(text string) error {
 		return stream.Send(&dynodv1.AttachDynoResponse{Message: &dynodv1.AttachDynoResponse_Output{Output: []byte(text)}})
 	}

@@ -100,6 +100,29 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Who gives up before the command runs leaves no dyno behind.
+func TestRunIsInterrupted(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) { w.stay = true })
+	once := writeOrder(t, strings.Replace(webOrder, "app: shop", "app: shop, one_off: true", 1))
+	cmd := exec.CommandContext(t.Context(), dynoctl, "--socket", a.socket, "run", "-f", once)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(a.orders()) < 2 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	orders := a.orders()
+	stop, ok := orders[len(orders)-1].(*dynodv1.StopDynoRequest)
+	if code := cmd.ProcessState.ExitCode(); code != 125 || !ok || stop.GetHeader().GetDynoId() != webID {
+		t.Errorf("code %d, orders %v", code, orders)
+	}
+}
+
 func TestRunDetached(t *testing.T) {
 	a := newAgent(t)
 	file := writeOrder(t, webOrder)
