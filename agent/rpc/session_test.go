@@ -133,9 +133,15 @@ func TestAttachWithTerminal(t *testing.T) {
 	}
 	h.phase(first, dyno.Up)
 	command := h.runtime.Command(first)
-	eventually(t, "the first size", func() bool { size, err := command.Size(); return err == nil && size == (runtime.WindowSize{Rows: 7, Columns: 9}) })
+	eventually(t, "the first size", func() bool {
+		size, err := command.Size()
+		return err == nil && size == (runtime.WindowSize{Rows: 7, Columns: 9})
+	})
 	send(t, stream, resize(24, 132), signalled(10), input("hello\n"), inputEnd)
-	eventually(t, "the next size", func() bool { size, err := command.Size(); return err == nil && size == (runtime.WindowSize{Rows: 24, Columns: 132}) })
+	eventually(t, "the next size", func() bool {
+		size, err := command.Size()
+		return err == nil && size == (runtime.WindowSize{Rows: 24, Columns: 132})
+	})
 	reads(t, command.Stdin, "hello\n")
 	if n, err := command.Stdin.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %d bytes, %v", n, err)
