@@ -20,6 +20,7 @@ func (r *runner) end(ctx context.Context, exit *dyno.Exit) {
 		return
 	}
 	if exit.Failure == "" {
+		r.held.closePipes() // of a plan that was never handed over
 		_ = r.do(ctx, drainLimit, r.held.drained)
 		if exit.OOM {
 			r.say(ctx, dyno.LineMemoryExceeded)

@@ -27,7 +27,9 @@ type holding struct {
 	net      network.Attachment
 	pipes    logs.Pipes
 	pid      int
-	launched bool // dyno-init had its plan when this agent came
+	launched bool           // dyno-init has its plan
+	exited   bool           // dyno-init was gone when this agent came
+	stdio    *runtime.Stdio // of an attached dyno that this agent has launched
 }
 
 // acquire takes all that a life needs, side by side, and starts the container.
@@ -73,7 +75,7 @@ func (h *holding) regain(ctx context.Context) error {
 	var errs [4]error
 	h.net, errs[0] = h.Network.Setup(ctx, h.networkRequest())
 	if h.pid, errs[1] = h.Runtime.PID(ctx, h.rec.ID); errdefs.IsNotFound(errs[1]) {
-		errs[1] = nil // it has exited
+		h.exited, errs[1] = true, nil
 	}
 	starting := h.rec.Phase == dyno.Starting
 	if starting {
@@ -108,7 +110,9 @@ func (h *holding) launch(ctx context.Context) error {
 		return nil
 	}
 	defer h.closePipes()
-	_, err := h.Runtime.Launch(ctx, h.rec.ID, h.plan())
+	stdio, err := h.Runtime.Launch(ctx, h.rec.ID, h.plan())
+	var failed *runtime.LaunchError
+	h.stdio, h.launched = stdio, err == nil || errors.As(err, &failed)
 	return err
 }
 
@@ -153,8 +157,9 @@ const rlimitNproc = 6
 
 func (h *holding) plan() runtime.Plan {
 	l := h.rec.Spec.Limits
+	attach := h.rec.Spec.Attach
 	return runtime.Plan{
-		Args: h.rec.Spec.Arguments(h.image), Env: h.rec.Environ(h.image), Dir: h.rec.Spec.Directory(h.image),
+		Args: h.rec.Spec.Arguments(h.image), Env: environ(h.rec, h.image, attach), Dir: h.rec.Spec.Directory(h.image), Attach: attachment(attach),
 		Rlimits: []runtime.Rlimit{
 			{Resource: syscall.RLIMIT_CORE, Soft: 0, Hard: 0},
 			{Resource: syscall.RLIMIT_NOFILE, Soft: l.Files, Hard: l.Files},

@@ -27,6 +27,7 @@ type host struct {
 	runtime *agenttest.Runtime
 	network *agenttest.Network
 	logs    *agenttest.Logs
+	meet    *agenttest.Rendezvous
 	store   *state.Store
 	records string // the store's directory
 	config  agent.Config
@@ -47,7 +48,7 @@ func newHost(t *testing.T, change ...func(*agent.Config)) *host {
 		t.Fatal(err)
 	}
 	h := &host{
-		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), store: store, records: records,
+		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), meet: agenttest.NewRendezvous(), store: store, records: records,
 		config: agent.Config{
 			Host: "h", BootID: "boot-1", Slots: 4, Memory: 2 << 30, KeepFinished: time.Hour,
 			Defaults: dyno.Defaults{
@@ -66,7 +67,9 @@ func newHost(t *testing.T, change ...func(*agent.Config)) *host {
 
 // arrive starts an agent on what is there.
 func (h *host) arrive() {
-	h.Agent = agent.New(agent.Parts{Runtime: h.runtime, Network: h.network, Logs: h.logs, Store: h.store, Log: slog.New(slog.DiscardHandler)}, h.config)
+	h.Agent = agent.New(agent.Parts{
+		Runtime: h.runtime, Network: h.network, Logs: h.logs, Rendezvous: h.meet, Store: h.store, Log: slog.New(slog.DiscardHandler),
+	}, h.config)
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan struct{})
 	go func() {

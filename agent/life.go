@@ -36,7 +36,11 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	r.facts = facts{r.held.net, r.held.pid}
 	r.show()
 	waited := r.wait(ctx)
-	r.launch(ctx)
+	if r.rec.Spec.Attach == nil {
+		r.launch(ctx)
+	} else {
+		r.receive(ctx)
+	}
 	return r.supervise(ctx, waited)
 }
 
@@ -66,7 +70,7 @@ func (r *runner) launch(ctx context.Context) {
 	}
 	if r.rec.Started.IsZero() {
 		r.say(ctx, dyno.LineStarting(r.rec.Spec.CommandShown(r.held.image)))
-		r.note(ctx, r.rec.Launched(time.Now()), nil)
+		r.note(ctx, r.rec.Launched(r.held.image, time.Now()), nil)
 	}
 	err := r.doUnlessStopped(ctx, launchLimit, r.held.launch)
 	var failed *runtime.LaunchError

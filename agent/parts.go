@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"io"
 	"iter"
 	"log/slog"
 	"os"
@@ -86,13 +87,20 @@ type Logs interface {
 	Backlog() logs.Backlog
 }
 
+// Rendezvous connects to clients of attached dynos that wait elsewhere.
+type Rendezvous interface {
+	// Dial connects to the place that the URL names, and shows the URL's secret. What follows are the client's bytes.
+	Dial(ctx context.Context, url string) (io.ReadWriteCloser, error)
+}
+
 // Parts are what an agent is put together from.
 type Parts struct {
-	Runtime Runtime
-	Network Network
-	Logs    Logs
-	Store   *state.Store
-	Log     *slog.Logger
+	Runtime    Runtime
+	Network    Network
+	Logs       Logs
+	Rendezvous Rendezvous
+	Store      *state.Store
+	Log        *slog.Logger
 }
 
 // Config is the agent's settings.

@@ -49,6 +49,10 @@ func (a *Agent) let(r *runner, lead func(context.Context)) {
 	}
 	r.held = r.newHolding()
 	r.show()
+	if url := r.rec.Spec.Secret.RendezvousURL; url != "" && !r.rec.Ended() {
+		life, id := a.life, r.rec.ID
+		a.group.Go(func() { a.meet(life, id, url) })
+	}
 	a.group.Go(func() {
 		defer close(r.done)
 		defer quit()

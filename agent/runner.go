@@ -27,6 +27,7 @@ type runner struct {
 	quit   context.CancelFunc // makes run return; the dyno stays as it is
 	done   chan struct{}      // closed when the runner has returned
 
+	guest *guest   // client of an attached dyno, once one has come in this life
 	held  *holding // what the newest life has taken from the host; its steps' while one runs
 	facts facts    // what is shown of it
 }
@@ -91,6 +92,7 @@ func (r *runner) run(ctx context.Context, adopted bool) {
 			return
 		}
 		r.end(ctx, exit)
+		r.dismiss(exit)
 		r.release(ctx)
 	}
 	r.rest(ctx)

@@ -17,6 +17,7 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 	listening := r.probe(inner)
 	var cleared <-chan error // of the last resort against a process that survives SIGKILL
 	for {
+		r.attend(ctx)
 		r.terminate(ctx)
 		due, at := r.rec.NextDue()
 		if cleared != nil {
@@ -32,6 +33,8 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 			return r.exitOf(w), false
 		case o := <-r.orders:
 			r.obey(ctx, o)
+		case <-r.guest.lost(r.rec):
+			r.abandon(ctx)
 		case <-listening:
 			listening = nil
 			r.up(ctx)
@@ -116,6 +119,10 @@ func (r *runner) act(ctx context.Context, due dyno.Due) {
 		r.kill(ctx, dyno.R10, dyno.LineBootTimeout(r.rec.Spec.BootTimeout), dyno.LineKilling)
 	case dyno.GraceOver:
 		r.kill(ctx, dyno.R12, dyno.LineExitTimeout(r.rec.Stop.Grace), dyno.LineRemaining)
+	case dyno.AttachExpired:
+		r.kill(ctx, dyno.R13, dyno.LineAttachTimeout, dyno.LineKilling)
+	case dyno.HangUp, dyno.HangUpFailed:
+		r.hangUp(ctx, due)
 	case dyno.LifeOver:
 		next, err := r.rec.Stopped(r.rec.Generation, -1, "Time to live is over", time.Now())
 		r.note(ctx, next, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
-// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM once it is launched and unless
-// Deaf, SIGKILL always.
+// Runtime is a fake agent.Runtime. A dyno ends by Exit, or by a signal it heeds: SIGTERM once it is launched and
+// unless Deaf, SIGHUP likewise where it is attached, SIGKILL always.
 type Runtime struct {
 	mu         sync.Mutex
 	containers map[string]*container
@@ -23,6 +24,8 @@ type Runtime struct {
 	deaf       bool
 	creates    int
 	launches   int
+	execs      []*Process
+	prepared   runtime.Prepared
 }
 
 type container struct {
@@ -31,6 +34,7 @@ type container struct {
 	exited  chan struct{}
 	exit    runtime.Exit
 	signals []syscall.Signal
+	command *Command // of one that was launched with an Attach
 }
 
 // NewRuntime is an empty one.
@@ -54,7 +58,7 @@ func (r *Runtime) Hold(method string) (release func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
-// Deaf makes dynos survive SIGTERM.
+// Deaf makes dynos survive SIGTERM and SIGHUP.
 func (r *Runtime) Deaf() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,6 +112,9 @@ func (c *container) end(exit runtime.Exit) {
 	}
 	exit.At = time.Now()
 	c.state, c.exit = runtime.StateExited, exit
+	if c.command != nil {
+		c.command.close()
+	}
 	close(c.exited)
 }
 
@@ -133,9 +140,22 @@ func (r *Runtime) find(id string) (*container, error) {
 	return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
 }
 
-// Prepare does nothing.
-func (r *Runtime) Prepare(ctx context.Context, _ runtime.Artifact) (runtime.Prepared, error) {
-	return runtime.Prepared{}, r.enter(ctx, "Prepare")
+// Prepared makes Prepare say so of every image.
+func (r *Runtime) Prepared(p runtime.Prepared) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prepared = p
+}
+
+// Prepare is what Prepared said.
+func (r *Runtime) Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepared, error) {
+	err := r.enter(ctx, "Prepare")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.Image == nil {
+		return runtime.Prepared{}, err
+	}
+	return r.prepared, err
 }
 
 // Create makes a container unless it is there.
@@ -175,18 +195,50 @@ func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) (*runti
 	defer r.mu.Unlock()
 	r.launches++
 	c, err := r.find(id)
-	if err == nil && c.plan == nil {
-		c.plan = &p
+	if err != nil || c.plan != nil {
+		return nil, err
 	}
-	return nil, err
+	c.plan = &p
+	if p.Attach == nil {
+		return nil, nil
+	}
+	stdio, command, err := newCommand(p)
+	c.command = command
+	return stdio, err
 }
 
-// Exec refuses.
-func (r *Runtime) Exec(ctx context.Context, id string, _ runtime.Plan) (runtime.Process, error) {
+// Exec starts a Process.
+func (r *Runtime) Exec(ctx context.Context, id string, p runtime.Plan) (runtime.Process, error) {
 	if err := r.enter(ctx, "Exec"); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("exec in %s: %w", id, errdefs.ErrNotImplemented)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.find(id); err != nil {
+		return nil, err
+	}
+	process, err := newProcess(p)
+	if err == nil {
+		r.execs = append(r.execs, process)
+	}
+	return process, err
+}
+
+// Command is what an attached dyno runs; nil before its launch.
+func (r *Runtime) Command(id string) *Command {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		return c.command
+	}
+	return nil
+}
+
+// Execs are the processes that Exec has started.
+func (r *Runtime) Execs() []*Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.execs)
 }
 
 // Wait returns the exit.
@@ -219,7 +271,8 @@ func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error
 		return err
 	}
 	c.signals = append(c.signals, sig)
-	if sig == syscall.SIGKILL || sig == syscall.SIGTERM && !r.deaf && c.plan != nil {
+	heeded := (sig == syscall.SIGTERM || sig == syscall.SIGHUP && c.command != nil) && !r.deaf && c.plan != nil
+	if sig == syscall.SIGKILL || heeded {
 		c.end(runtime.Exit{Code: 128 + int(sig), Signal: int(sig)})
 	}
 	return nil

@@ -36,6 +36,7 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 	s.BootTimeout = or(s.BootTimeout, d.BootTimeout)
 	s.Grace = or(s.Grace, d.Grace)
 	s.NetworkPolicy = or(s.NetworkPolicy, DefaultPolicy)
+	s = s.ofType()
 	s.Restart = s.Restart.complete()
 	size, ok := d.Sizes[s.Size]
 	if !ok {
@@ -63,6 +64,19 @@ func (from Sources) admit(s Spec) error {
 	known := err == nil && (u.Scheme == "https" || u.Scheme == "http" && from.HTTP || u.Scheme == "file" && from.Files)
 	v.unless(known, "spec.artifact.slug.url", "must be an https URL")
 	return v.orNil()
+}
+
+// releaseLimit is how long a release may take that an order does not limit.
+const releaseLimit = time.Hour
+
+// ofType fills in what a dyno's type means. A release phase is over when its command ends. Other one-off dynos are
+// ordered as such, those of a scheduler too: a formation may well have a process of that name.
+func (s Spec) ofType() Spec {
+	if s.Type == "release" {
+		s.OneOff = true
+		s.TimeToLive = or(s.TimeToLive, releaseLimit)
+	}
+	return s
 }
 
 // DefaultPolicy is the network policy that every host has.

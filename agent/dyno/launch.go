@@ -10,8 +10,10 @@ import (
 
 // Image is what the configuration of an image asks for; zero for a slug.
 type Image struct {
-	Entrypoint, Command, Environment []string
-	Directory                        string
+	Entrypoint  []string `json:"entrypoint,omitempty"`
+	Command     []string `json:"command,omitempty"`
+	Environment []string `json:"environment,omitempty"`
+	Directory   string   `json:"directory,omitempty"`
 }
 
 // Home of every dyno, and its working directory unless an image says otherwise.
@@ -36,6 +38,20 @@ func (s Spec) Arguments(image Image) []string {
 	default:
 		return append(slices.Clone(image.Entrypoint), image.Command...)
 	}
+}
+
+// Further are the words of one more command in the dyno: in a slug with what a login shell sets up, as the dyno's own
+// command has it. Without words it is a shell.
+func (s Spec) Further(words []string) []string {
+	switch {
+	case s.Artifact.Image != "" && len(words) == 0:
+		return []string{"/bin/sh"}
+	case s.Artifact.Image != "":
+		return words
+	case len(words) == 0:
+		words = []string{"/bin/bash"}
+	}
+	return append([]string{"/bin/bash", "--noprofile", "--login", "-c", prologue + `exec "$@"`, "bash"}, words...)
 }
 
 // CommandShown is the command as the log shows it.

@@ -12,6 +12,7 @@ type ErrorCode string
 const (
 	R10 ErrorCode = "R10"
 	R12 ErrorCode = "R12"
+	R13 ErrorCode = "R13"
 	R15 ErrorCode = "R15"
 	R17 ErrorCode = "R17"
 	R99 ErrorCode = "R99"
@@ -43,6 +44,14 @@ func LineBootTimeout(limit time.Duration) string {
 func LineExitTimeout(grace time.Duration) string {
 	return fmt.Sprintf("Error R12 (Exit timeout) -> At least one process failed to exit within %d seconds of SIGTERM", int(grace.Seconds()))
 }
+
+// Lines of an attached dyno: it waits for its client, nobody comes (R13), the client is lost, the dyno does not care (R16).
+const (
+	LineAwaiting      = "Awaiting client"
+	LineAttachTimeout = "Error R13 (Attach error) -> Failed to attach to process"
+	LineHangUp        = "Client connection closed. Sending SIGHUP to all processes"
+	LineDetached      = "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external connection was closed."
+)
 
 // LineMemoryExceeded is R15.
 const LineMemoryExceeded = "Error R15 (Memory quota vastly exceeded)"

@@ -19,6 +19,8 @@ type Record struct {
 	Started    time.Time   `json:"started,omitzero"`
 	Stop       *Stop       `json:"stop,omitempty"`
 	Exit       *Exit       `json:"exit,omitempty"`       // of the newest life that ended
+	Image      *Image      `json:"image,omitempty"`      // what the newest life was launched from
+	Client     Client      `json:"client,omitzero"`      // of an attached dyno
 	Killed     time.Time   `json:"killed,omitzero"`      // when SIGKILL went out in this life
 	KilledFor  ErrorCode   `json:"killed_for,omitempty"` // why
 	Crashes    []time.Time `json:"crashes,omitempty"`
@@ -101,8 +103,11 @@ func (r Record) Stopped(generation int64, grace time.Duration, reason string, at
 func (r Record) Cancelled(at time.Time) (Record, error) { return r.To(Down, at) }
 
 // Launched is the record whose command is about to run; the boot clock starts here.
-func (r Record) Launched(at time.Time) Record {
+func (r Record) Launched(image Image, at time.Time) Record {
 	r.Started = at
+	if r.Spec.Artifact.Image != "" {
+		r.Image = &image
+	}
 	r.Lives++
 	return r
 }

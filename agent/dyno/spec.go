@@ -21,6 +21,7 @@ type Spec struct {
 	TimeToLive    time.Duration `json:"time_to_live,omitempty"`
 	Restart       Policy        `json:"restart"`
 	OneOff        bool          `json:"one_off,omitempty"`
+	Attach        *Attach       `json:"attach,omitempty"`
 	NetworkPolicy string        `json:"network_policy"`
 	Metadata      Metadata      `json:"metadata"`
 
@@ -79,6 +80,8 @@ type Secret struct {
 	SlugURL     string            `json:"slug_url,omitempty"`
 	Username    string            `json:"username,omitempty"` // of the image's registry
 	Password    string            `json:"password,omitempty"`
+
+	RendezvousURL string `json:"rendezvous_url,omitempty"` // where an attached dyno's client waits, if not for AttachDyno
 
 	// Gone says that the values were lost with the host's memory.
 	Gone bool `json:"-"`

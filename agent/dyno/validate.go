@@ -93,6 +93,7 @@ func (s Spec) Validate() error {
 	s.Command.validate(&v, s.Artifact)
 	s.Restart.validate(&v)
 	s.Metadata.validate(&v)
+	s.validateAttach(&v)
 	s.Secret.validate(&v)
 	return v.orNil()
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,26 +37,69 @@ func auditUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
 func auditStream(log *slog.Logger) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		begun := time.Now()
-		err := toStatus(next(srv, stream))
-		audit(stream.Context(), log, info.FullMethod, nil, begun, err)
+		heard := &hearing{ServerStream: stream, log: log, method: info.FullMethod}
+		err := toStatus(next(srv, heard))
+		audit(stream.Context(), log, info.FullMethod, heard.first.Load(), begun, err)
 		return err
 	}
 }
+
+// hearing keeps the first message of a stream, which says what the call is about. That a session begins is a line of
+// its own: it may last for days.
+type hearing struct {
+	grpc.ServerStream
+	log    *slog.Logger
+	method string
+	first  atomic.Value
+}
+
+func (h *hearing) RecvMsg(m any) error {
+	err := h.ServerStream.RecvMsg(m)
+	if err == nil && h.first.CompareAndSwap(nil, m) && sessions[path.Base(h.method)] {
+		attrs := append(caller(h.Context(), h.method), concerned(m)...)
+		h.log.LogAttrs(h.Context(), slog.LevelInfo, "session", append(attrs, command(m)...)...)
+	}
+	return err
+}
+
+// sessions are the methods that may last for days.
+var sessions = map[string]bool{"AttachDyno": true, "ExecDyno": true}
+
+// command is what a session runs. Its words are the caller's own, and are logged so that it answers for them.
+func command(in any) []slog.Attr {
+	m, ok := in.(interface{ GetStart() *dynodv1.ExecStart })
+	if !ok {
+		return nil
+	}
+	words := []string{}
+	for _, w := range m.GetStart().GetCommand() {
+		if len(words) == mostWords {
+			words = append(words, "…")
+			break
+		}
+		words = append(words, strconv.Quote(short(w)))
+	}
+	return []slog.Attr{slog.Bool("terminal", m.GetStart().GetTerminal()), slog.String("command", short(strings.Join(words, " ")))}
+}
+
+// mostWords is how many words of a command are logged.
+const mostWords = 100
 
 func audit(ctx context.Context, log *slog.Logger, method string, in any, begun time.Time, err error) {
 	level := slog.LevelInfo
 	if questions[path.Base(method)] {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{
-		slog.String("method", path.Base(method)), slog.String("caller", transport.Identity(ctx)),
-		slog.String("code", status.Code(err).String()), slog.Duration("took", time.Since(begun)),
-	}
+	attrs := append(caller(ctx, method), slog.String("code", status.Code(err).String()), slog.Duration("took", time.Since(begun)))
 	attrs = append(attrs, concerned(in)...)
 	if err != nil {
 		attrs = append(attrs, slog.String("err", short(status.Convert(err).Message())))
 	}
 	log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+func caller(ctx context.Context, method string) []slog.Attr {
+	return []slog.Attr{slog.String("method", path.Base(method)), slog.String("caller", transport.Identity(ctx))}
 }
 
 // concerned says which dyno a request is about.
@@ -66,6 +112,8 @@ func concerned(in any) []slog.Attr {
 		}
 	case interface{ GetDynoId() string }:
 		return []slog.Attr{slog.String("dyno", short(m.GetDynoId()))}
+	case interface{ GetStart() *dynodv1.ExecStart }:
+		return []slog.Attr{slog.String("dyno", short(m.GetStart().GetDynoId()))}
 	}
 	return nil
 }

@@ -145,7 +145,6 @@ func TestBadSpecNamesEachField(t *testing.T) {
 func TestFieldsOfLaterVersions(t *testing.T) {
 	h := newHost(t)
 	for field, set := range map[string]func(*dynodv1.DynoSpec){
-		"spec.attach":              func(s *dynodv1.DynoSpec) { s.Attach = &dynodv1.AttachRequest{} },
 		"spec.log_sinks":           func(s *dynodv1.DynoSpec) { s.LogSinks = []*dynodv1.LogSink{{}} },
 		"spec.log_runtime_metrics": func(s *dynodv1.DynoSpec) { s.LogRuntimeMetrics = true },
 		"spec.metadata.space":      func(s *dynodv1.DynoSpec) { s.Metadata = &dynodv1.Metadata{Space: "x"} },
@@ -167,14 +166,6 @@ func TestMethodsOfLaterVersions(t *testing.T) {
 	h := newHost(t)
 	ctx := limited(t)
 	calls := map[string]func() error{
-		"ExecDyno": func() error {
-			s, err := h.ExecDyno(ctx)
-			return errors.Join(err, received(s))
-		},
-		"AttachDyno": func() error {
-			s, err := h.AttachDyno(ctx)
-			return errors.Join(err, received(s))
-		},
 		"PrefetchArtifact": func() error {
 			s, err := h.PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{})
 			return errors.Join(err, received(s))

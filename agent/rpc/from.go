@@ -33,7 +33,6 @@ func later(in *dynodv1.DynoSpec) error {
 		field string
 		set   bool
 	}{
-		{"spec.attach", in.GetAttach() != nil},
 		{"spec.log_sinks", len(in.GetLogSinks()) > 0},
 		{"spec.log_runtime_metrics", in.GetLogRuntimeMetrics()},
 		{"spec.metadata.space", in.GetMetadata().GetSpace() != ""},
@@ -46,6 +45,23 @@ func later(in *dynodv1.DynoSpec) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", strings.Join(asked, ", "), errdefs.ErrNotImplemented)
+}
+
+// execOrder is one more command; in is nil where the first message was no start.
+func execOrder(in *dynodv1.ExecStart) (agent.ExecOrder, error) {
+	var w wire
+	if in == nil {
+		w.refuse("start", "must come first")
+	}
+	o := agent.ExecOrder{ID: in.GetDynoId(), Words: in.GetCommand(), Attach: &dyno.Attach{Terminal: in.GetTerminal()}}
+	o.Attach.Rows, o.Attach.Columns = w.size("start.size", in.GetSize())
+	return o, w.err()
+}
+
+func windowSize(field string, in *dynodv1.WindowSize) (rows, columns uint16, err error) {
+	var w wire
+	rows, columns = w.size(field, in)
+	return rows, columns, w.err()
 }
 
 func stopOrder(in *dynodv1.StopDynoRequest) (agent.StopOrder, error) {

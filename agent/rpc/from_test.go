@@ -38,19 +38,31 @@ func TestSpecArrives(t *testing.T) {
 	image.Command = dyno.Command{Words: []string{"serve", "$PORT"}}
 	image.Secret = dyno.Secret{Environment: slug.Secret.Environment, Username: "someone", Password: "secret-password"}
 
+	attached, err := h.config.Defaults.Complete(dyno.Spec{
+		App: "shop", Name: "run.1", OneOff: true, Attach: &dyno.Attach{Terminal: true, Rows: 24, Columns: 80},
+		Artifact: slug.Artifact, Command: dyno.Command{Line: "run"},
+		Secret: dyno.Secret{Environment: slug.Secret.Environment, SlugURL: slug.Secret.SlugURL, RendezvousURL: "rendezvous://rendezvous.example:5000/secret"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	h.start(fullSlug(first))
 	h.start(fullImage(second))
-	for id, want := range map[string]dyno.Spec{first: slug, second: image} {
+	h.start(fullAttach(third))
+	for id, want := range map[string]dyno.Spec{first: slug, second: image, third: attached} {
 		got, err := h.agent.Get(id)
 		if diff := cmp.Diff(want, got.Spec); err != nil || diff != "" {
 			t.Errorf("%v %s", err, diff)
 		}
-		if got.Generation != 3 {
+		if got.Generation != 3 && id != third {
 			t.Errorf("generation %d", got.Generation)
 		}
 	}
 	unset := blank(reflect.ValueOf(slug), "Spec")
-	maps.DeleteFunc(unset, func(field string, _ bool) bool { return !blank(reflect.ValueOf(image), "Spec")[field] })
+	for _, other := range []dyno.Spec{image, attached} {
+		maps.DeleteFunc(unset, func(field string, _ bool) bool { return !blank(reflect.ValueOf(other), "Spec")[field] })
+	}
 	// Space is of a later version; Swap comes with sizes only; Gone is of the store.
 	for _, field := range []string{"Spec.Metadata.Space", "Spec.Limits.Swap", "Spec.Secret.Gone"} {
 		delete(unset, field)
@@ -94,7 +106,7 @@ func TestDefaultsArrive(t *testing.T) {
 // A field that were left out silently would give the same answer as the order before.
 func TestEveryFieldOfASpecCounts(t *testing.T) {
 	h := newHost(t)
-	bases := []*dynodv1.StartDynoRequest{fullSlug(first), fullImage(second)}
+	bases := []*dynodv1.StartDynoRequest{fullSlug(first), fullImage(second), fullAttach(third)}
 	known := map[string]bool{} // all fields, and whether some base has them
 	for _, base := range bases {
 		h.start(base)

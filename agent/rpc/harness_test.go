@@ -35,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	first  = "00000000-0000-4000-8000-000000000001"
 	second = "00000000-0000-4000-8000-000000000002"
+	third  = "00000000-0000-4000-8000-000000000003"
 
 	// patience is how long anything may take that a test waits for.
 	patience = 20 * time.Second
@@ -51,6 +52,7 @@ type host struct {
 	runtime *agenttest.Runtime
 	network *agenttest.Network
 	logs    *agenttest.Logs
+	meet    *agenttest.Rendezvous
 	config  agent.Config
 	parts   agent.Parts
 	records string // directory of the store
@@ -73,7 +75,7 @@ func arrive(t *testing.T, change ...func(*host)) *host {
 	t.Helper()
 	dir := memoryDir(t)
 	h := &host{
-		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(),
+		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), meet: agenttest.NewRendezvous(),
 		records: t.TempDir(), log: &lines{}, socket: filepath.Join(dir, "s"), config: settings(),
 	}
 	store, err := state.Open(h.records, filepath.Join(dir, "secrets"))
@@ -81,7 +83,7 @@ func arrive(t *testing.T, change ...func(*host)) *host {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.parts = agent.Parts{Runtime: h.runtime, Network: h.network, Logs: h.logs, Store: store, Log: log}
+	h.parts = agent.Parts{Runtime: h.runtime, Network: h.network, Logs: h.logs, Rendezvous: h.meet, Store: store, Log: log}
 	for _, c := range change {
 		c(h)
 	}
@@ -197,6 +199,16 @@ func fullImage(id string) *dynodv1.StartDynoRequest {
 		Reference: "registry.example/app:1", Username: "someone", Password: "secret-password",
 	}}}
 	o.Spec.Command = &dynodv1.Command{Words: []string{"serve", "$PORT"}}
+	return o
+}
+
+// fullAttach is an order in which every field of an attached dyno is set.
+func fullAttach(id string) *dynodv1.StartDynoRequest {
+	o := order(id, "run.1")
+	o.Spec.OneOff = true
+	o.Spec.Attach = &dynodv1.AttachRequest{
+		Terminal: true, Size: &dynodv1.WindowSize{Rows: 24, Columns: 80}, RendezvousUrl: "rendezvous://rendezvous.example:5000/secret",
+	}
 	return o
 }
 

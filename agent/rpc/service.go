@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"syscall"
 
 	"google.golang.org/grpc"
 
@@ -110,9 +109,9 @@ func (s *service) StreamLogs(in *dynodv1.StreamLogsRequest, out grpc.ServerStrea
 const maxSignal = 64
 
 func (s *service) SignalDyno(ctx context.Context, in *dynodv1.SignalDynoRequest) (*dynodv1.SignalDynoResponse, error) {
-	sig := syscall.Signal(in.GetSignal())
-	if sig < 1 || sig > maxSignal || sig == syscall.SIGKILL || sig == syscall.SIGSTOP {
-		return nil, dyno.Invalid{{Field: "signal", Problem: "must be 1 to 64 and neither SIGKILL nor SIGSTOP"}}
+	sig, err := signal(in.GetSignal())
+	if err != nil {
+		return nil, err
 	}
 	return &dynodv1.SignalDynoResponse{}, s.agent.Signal(ctx, in.GetDynoId(), sig)
 }

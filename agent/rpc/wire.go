@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 
@@ -62,9 +63,9 @@ func (w *wire) header(in *dynodv1.OrderHeader) (id string, generation int64, not
 
 func (w *wire) spec(in *dynodv1.DynoSpec) dyno.Spec {
 	a, secret := artifact(in.GetArtifact())
-	secret.Environment = in.GetEnvironment()
+	secret.Environment, secret.RendezvousURL = in.GetEnvironment(), in.GetAttach().GetRendezvousUrl()
 	return dyno.Spec{
-		App: in.GetApp(), Name: in.GetName(), Type: in.GetType(), Size: in.GetSize(), OneOff: in.GetOneOff(), NetworkPolicy: in.GetNetworkPolicy(),
+		App: in.GetApp(), Name: in.GetName(), Type: in.GetType(), Size: in.GetSize(), OneOff: in.GetOneOff(), Attach: w.attach(in.GetAttach()), NetworkPolicy: in.GetNetworkPolicy(),
 		Limits: dyno.Limits{
 			Memory: in.GetLimits().GetMemoryBytes(), CPUWeight: uint64(in.GetLimits().GetCpuWeight()),
 			CPUMilli: int64(in.GetLimits().GetCpuCeilingMilli()), Pids: int64(in.GetLimits().GetPids()),
@@ -73,6 +74,22 @@ func (w *wire) spec(in *dynodv1.DynoSpec) dyno.Spec {
 		BootTimeout: w.duration("spec.boot_timeout", in.GetBootTimeout(), 0), Grace: w.duration("spec.grace", in.GetGrace(), 0),
 		TimeToLive: w.duration("spec.time_to_live", in.GetTimeToLive(), 0), Restart: w.policy(in.GetRestartPolicy()), Metadata: w.metadata(in.GetMetadata()),
 	}
+}
+
+func (w *wire) attach(in *dynodv1.AttachRequest) *dyno.Attach {
+	if in == nil {
+		return nil
+	}
+	rows, columns := w.size("spec.attach.size", in.GetSize())
+	return &dyno.Attach{Terminal: in.GetTerminal(), Rows: rows, Columns: columns}
+}
+
+func (w *wire) size(field string, in *dynodv1.WindowSize) (rows, columns uint16) {
+	if in.GetRows() > math.MaxUint16 || in.GetColumns() > math.MaxUint16 {
+		w.refuse(field, "must be at most %d rows and columns", math.MaxUint16)
+		return 0, 0
+	}
+	return uint16(in.GetRows()), uint16(in.GetColumns())
 }
 
 func artifact(in *dynodv1.Artifact) (dyno.Artifact, dyno.Secret) {

@@ -19,6 +19,8 @@ const (
 	exitUnreachable
 	exitNotFound
 	exitRefused
+
+	exitOfCtl = 125 // of commands that otherwise leave with the code of a command in a dyno
 )
 
 // errNoAnswer: the agent is there and silent.

@@ -36,6 +36,8 @@ type agent struct {
 	mu    sync.Mutex
 	world world
 	asked []proto.Message
+
+	hangUps int // clients that left before their command had ended
 }
 
 // change changes the world between two runs.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,10 +23,17 @@ func run() int {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	c := &ctl{in: os.Stdin, out: os.Stdout, errOut: os.Stderr, colour: mayColour(os.Stdout), terminal: isTerminal(os.Stdout)}
-	err := c.root().ExecuteContext(ctx)
+	cmd, err := c.root().ExecuteContextC(ctx)
 	if err == nil || ctx.Err() != nil && c.following {
 		return exitOK // a follower is ended by its user: that is its normal end
 	}
+	var status commandStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
 	c.complain(err)
+	if len(cmd.Annotations) > 0 {
+		return exitOfCtl
+	}
 	return c.exitCode(err)
 }

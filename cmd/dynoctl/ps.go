@@ -12,9 +12,10 @@ import (
 
 func (c *ctl) ps() *cobra.Command {
 	return &cobra.Command{
-		Use:   "ps",
-		Short: "List the dynos of the host",
-		Args:  cobra.NoArgs,
+		Use:     "ps",
+		Aliases: []string{"list", "ls"},
+		Short:   "List the dynos of the host",
+		Args:    cobra.NoArgs,
 		RunE: c.withAgent(func(ctx context.Context, agent dynodv1.AgentServiceClient, _ []string) error {
 			answer, err := agent.ListDynos(ctx, &dynodv1.ListDynosRequest{})
 			if err != nil {

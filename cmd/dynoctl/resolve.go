@@ -73,11 +73,23 @@ func over(d *dynodv1.Dyno) bool {
 	}
 }
 
+// completeFirst offers the dynos of the host for the first argument only.
+func (c *ctl) completeFirst(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.offerDynos(cmd)
+}
+
 // completeDynos offers the dynos of the host to the shell. A shell cannot show errors: then it offers nothing.
 func (c *ctl) completeDynos(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if cmd.Args(cmd, append(args, "one more")) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	return c.offerDynos(cmd)
+}
+
+func (c *ctl) offerDynos(cmd *cobra.Command) ([]cobra.Completion, cobra.ShellCompDirective) {
 	agent, hangUp, err := c.connect()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -43,7 +43,8 @@ strings, bytes as base64). "logs" and "events" write one object per line.
 Exit codes: 0 done; 1 failed; 2 wrong usage: flags, arguments or an order that
 is not valid; 3 the agent cannot be reached or is not ready; 4 no such dyno;
 5 refused: not permitted, exists already, no capacity, or not in this state.
-Of several failures the first decides.`
+Of several failures the first decides. "run", "exec", "attach" and "wait" leave
+with the status of the command or dyno instead, and with 125 where they fail.`
 
 func (c *ctl) root() *cobra.Command {
 	root := &cobra.Command{
@@ -68,7 +69,7 @@ func (c *ctl) root() *cobra.Command {
 	root.SetOut(c.out)
 	root.SetErr(c.errOut)
 	root.AddCommand(c.ps(), c.inspect(), c.start(), c.stop(), c.logs(), c.events(), c.host(), c.cordon(), c.uncordon(),
-		c.version(), docs())
+		c.run(), c.runDetached(), c.exec(), c.attach(), c.signal(), c.wait(), c.version(), docs())
 	return root
 }
 

@@ -18,6 +18,7 @@ func (c *ctl) stop() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:               "stop DYNO...",
+		Aliases:           []string{"ps:stop"},
 		Short:             "Stop dynos",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.completeDynos,

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/rendezvous"
 	"github.com/dynod/dynod/agent/rpc"
 	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/agent/state"
@@ -46,7 +47,13 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	a := agent.New(agent.Parts{Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Store: parts.store, Log: log}, settings)
+	meet, err := rendezvous.New(cfg.Attach.RendezvousCA)
+	if err != nil {
+		return err
+	}
+	a := agent.New(agent.Parts{
+		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Store: parts.store, Log: log,
+	}, settings)
 	servers, err := openServers(cfg, a, log)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ type stage struct {
 	slug slug
 }
 
-// open sets the stage. config is appended to the agent's configuration. When the test ends, everything is gone.
+// open sets the stage. config is appended to the agent's configuration; $DIR in it is the lab's directory. When the test ends, everything is gone.
 func open(t *testing.T, config string) *stage {
 	t.Helper()
 	l := lab.New(t)
@@ -43,7 +43,7 @@ func open(t *testing.T, config string) *stage {
 	bin := must(binaries())(t)
 	stack := must(lab.SmallStack(t.Context()))(t)
 	s.slug = must(app())(t)
-	s.Rig = must(rig.New(t.Context(), l, bin, map[string]string{"small": stack}, config))(t)
+	s.Rig = must(rig.New(t.Context(), l, bin, map[string]string{"small": stack}, strings.ReplaceAll(config, "$DIR", l.Dir())))(t)
 	s.check(s.StartPlane())
 	s.check(s.StartAgent(t.Context()))
 	t.Cleanup(func() {

@@ -21,19 +21,20 @@ var rules = map[string][]string{
 	"systemd": {},
 	"proto":   {},
 
-	"agent/dyno":      {},
-	"agent/state":     {"agent/dyno"},
-	"agent":           {"agent/dyno", "agent/state", "runtime", "network", "logs"},
-	"agent/agenttest": {"agent", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
-	"agent/rpc":       {"agent", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
+	"agent/dyno":       {},
+	"agent/rendezvous": {}, // it meets the agent in cmd/dynod only
+	"agent/state":      {"agent/dyno"},
+	"agent":            {"agent/dyno", "agent/state", "runtime", "network", "logs"},
+	"agent/agenttest":  {"agent", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
+	"agent/rpc":        {"agent", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
 
-	"cmd/dynod":             {"agent", "agent/dyno", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
+	"cmd/dynod":             {"agent", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
 	"cmd/dynoctl":           {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
 	"cmd/dynoplane":         {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
 	"cmd/dynoctl/orderfile": {"proto"}, // the two send the same files
 	"cmd/dyno-init":         {"runtime"},
 
-	"test": {"agent", "agent/dyno", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd", "proto", "cmd/dynoctl/orderfile"},
+	"test": {"agent", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd", "proto", "cmd/dynoctl/orderfile"},
 }
 
 // Broken lists the imports that the rule forbids, and the packages for which there is no rule, sorted. The graph

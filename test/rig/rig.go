@@ -189,6 +189,11 @@ func (r *Rig) Run(ctx context.Context, ns, program string, args ...string) (stri
 	return out.String(), nil
 }
 
+// CtlCommand is dynoctl on the host, to be started by the caller.
+func (r *Rig) CtlCommand(args ...string) *exec.Cmd {
+	return r.command(r.Lab.Host(), "dynoctl", append([]string{"--socket", r.Socket()}, args...)...)
+}
+
 // Ctl runs dynoctl on the host.
 func (r *Rig) Ctl(ctx context.Context, args ...string) (string, error) {
 	return r.Run(ctx, r.Lab.Host(), "dynoctl", append([]string{"--socket", r.Socket()}, args...)...)

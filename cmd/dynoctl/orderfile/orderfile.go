@@ -34,7 +34,7 @@ func Parse(data []byte) (*dynodv1.StartDynoRequest, error) {
 	if order.GetSpec() == nil {
 		return nil, errors.New("parse order: it has no spec")
 	}
-	complete(order)
+	Complete(order)
 	return order, nil
 }
 
@@ -50,7 +50,8 @@ func toJSON(data []byte) ([]byte, error) {
 	return text, nil
 }
 
-func complete(order *dynodv1.StartDynoRequest) {
+// Complete gives an order an id and a generation, where it has none.
+func Complete(order *dynodv1.StartDynoRequest) {
 	if order.Header == nil {
 		order.Header = &dynodv1.OrderHeader{}
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	Network    Network
 	Artifacts  Artifacts
 	Logs       Logs
+	Attach     Attach
 	Defaults   Defaults
 	Sizes      map[string]Size
 }
@@ -88,6 +89,11 @@ type Artifacts struct {
 type Logs struct {
 	SpoolBytes int64
 	KeepBytes  int64
+}
+
+// Attach says how agent and clients of attached dynos meet.
+type Attach struct {
+	RendezvousCA string // empty: the system's authorities alone
 }
 
 // Defaults hold for an order that does not say otherwise.

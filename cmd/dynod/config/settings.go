@@ -48,6 +48,7 @@ var sections = []struct{ name, doc string }{
 	{"network", "Addresses and ports of dynos. IPv4 only."},
 	{"artifacts", "What dynos are made of."},
 	{"logs", "Output of dynos on its way to the control plane."},
+	{"attach", "Clients of attached one-off dynos."},
 	{"defaults", "For orders that do not say otherwise."},
 	{"sizes", "Sizes by name. Set single keys of a size, or add a size of your own: its memory is then required."},
 }
@@ -114,6 +115,8 @@ func (c *Config) dynoSettings() []*setting {
 
 		{key: "logs.spool_bytes", value: bytes(&c.Logs.SpoolBytes, mib, 1<<40), doc: "Most undelivered output kept for one dyno; what goes beyond it is dropped, and counted."},
 		{key: "logs.keep_bytes", value: bytes(&c.Logs.KeepBytes, 0, 1<<40), doc: "Delivered output kept for one dyno, for dynoctl logs. At most half of spool_bytes."},
+
+		{key: "attach.rendezvous_ca", value: path(&c.Attach.RendezvousCA), doc: "Authorities that certificates of rendezvous servers may come from besides the system's, PEM. Empty: none."},
 
 		{key: "defaults.size", value: scalarOf(&c.Defaults.Size, nameCodec), doc: "Size of a dyno."},
 		{key: "defaults.port", value: whole(&c.Defaults.Port, 1024, 65535), doc: "$PORT."},

@@ -921,7 +921,7 @@ type ExecDynoRequest_StdinEnd struct {
 }
 
 type ExecDynoRequest_Signal struct {
-	// Signal number for its processes.
+	// Signal number for the command and its group of processes; as in SignalDynoRequest.
 	Signal int32 `protobuf:"varint,5,opt,name=signal,proto3,oneof"`
 }
 
@@ -940,7 +940,7 @@ type ExecStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lower-case UUID.
 	DynoId string `protobuf:"bytes,1,opt,name=dyno_id,json=dynoId,proto3" json:"dyno_id,omitempty"`
-	// Words of the command. Empty: a login shell.
+	// Words of the command; in a slug they run with what a login shell sets up. Empty: a shell. They are logged by the agent.
 	Command []string `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
 	// Give it a terminal.
 	Terminal bool `protobuf:"varint,3,opt,name=terminal,proto3" json:"terminal,omitempty"`
@@ -1134,7 +1134,7 @@ type ExecDynoResponse_Stdout struct {
 }
 
 type ExecDynoResponse_Stderr struct {
-	// Bytes of its standard error.
+	// Bytes of its standard error, without a terminal.
 	Stderr []byte `protobuf:"bytes,2,opt,name=stderr,proto3,oneof"`
 }
 
@@ -1273,7 +1273,7 @@ type AttachDynoRequest_StdinEnd struct {
 }
 
 type AttachDynoRequest_Signal struct {
-	// Signal number for its processes.
+	// Signal number for every process of the dyno; as in SignalDynoRequest.
 	Signal int32 `protobuf:"varint,5,opt,name=signal,proto3,oneof"`
 }
 

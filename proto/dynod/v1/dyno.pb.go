@@ -156,7 +156,8 @@ type DynoSpec struct {
 	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
 	// Dyno name within the app, "<type>.<number>", such as web.1. Two dynos of one name may live at once.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Process type, such as web, worker, release. Only "web" is probed for its port. Default: the name's part before the dot.
+	// Process type, such as web, worker, release. Only "web" is probed for its port. A "release" is a one-off dyno with a
+	// time to live of 1 h where the order names none. Default: the name's part before the dot.
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// A size of the agent's configuration, such as "standard-1x". Default: the configuration's default size.
 	Size string `protobuf:"bytes,4,opt,name=size,proto3" json:"size,omitempty"`
@@ -176,7 +177,8 @@ type DynoSpec struct {
 	Grace *durationpb.Duration `protobuf:"bytes,11,opt,name=grace,proto3" json:"grace,omitempty"`
 	// What to do after a crash. Default: report it and leave it to the control plane.
 	RestartPolicy *RestartPolicy `protobuf:"bytes,12,opt,name=restart_policy,json=restartPolicy,proto3" json:"restart_policy,omitempty"`
-	// A dyno that is meant to end (one-off, release, scheduler): its exit is "complete", never a crash.
+	// A dyno that is meant to end (one-off, release, scheduler): its exit is "complete", never a crash. Implied by the type
+	// "release" only: a formation may have processes of other names, "scheduler" among them.
 	OneOff bool `protobuf:"varint,13,opt,name=one_off,json=oneOff,proto3" json:"one_off,omitempty"`
 	// The dyno is stopped when it has lived so long. Zero: no limit.
 	TimeToLive *durationpb.Duration `protobuf:"bytes,14,opt,name=time_to_live,json=timeToLive,proto3" json:"time_to_live,omitempty"`
@@ -186,7 +188,9 @@ type DynoSpec struct {
 	LogSinks []*LogSink `protobuf:"bytes,16,rep,name=log_sinks,json=logSinks,proto3" json:"log_sinks,omitempty"`
 	// Facts that are put into the dyno's environment and /etc/heroku/dyno.
 	Metadata *Metadata `protobuf:"bytes,17,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// Nobody attached within 30 s ends the dyno (R13). With a terminal of this size. One-off dynos only.
+	// The command starts once a client has attached, and talks to that client instead of the log. Nobody attached within
+	// 30 s ends the dyno (R13). A client that is lost means SIGHUP at once and after 5 and 10 s, and R16 after 15 s if the
+	// dyno still lives; it lives on then, and takes no other client. One-off dynos without a restart policy only.
 	Attach *AttachRequest `protobuf:"bytes,18,opt,name=attach,proto3" json:"attach,omitempty"`
 	// Write runtime metrics (load, memory) into the log about every 20 s.
 	LogRuntimeMetrics bool `protobuf:"varint,19,opt,name=log_runtime_metrics,json=logRuntimeMetrics,proto3" json:"log_runtime_metrics,omitempty"`
@@ -945,7 +949,8 @@ type AttachRequest struct {
 	Terminal bool `protobuf:"varint,1,opt,name=terminal,proto3" json:"terminal,omitempty"`
 	// Size of that terminal at its start.
 	Size *WindowSize `protobuf:"bytes,2,opt,name=size,proto3" json:"size,omitempty"`
-	// rendezvous://host:port/secret to dial instead of waiting for AttachDyno; secret.
+	// rendezvous://host:port/secret to dial by TLS instead of waiting for AttachDyno; secret. The agent writes the secret
+	// and a line end; after that the connection carries the command's bytes and nothing else.
 	RendezvousUrl string `protobuf:"bytes,3,opt,name=rendezvous_url,json=rendezvousUrl,proto3" json:"rendezvous_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
