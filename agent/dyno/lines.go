@@ -12,6 +12,7 @@ type ErrorCode string
 const (
 	R10 ErrorCode = "R10"
 	R12 ErrorCode = "R12"
+	R14 ErrorCode = "R14"
 	R15 ErrorCode = "R15"
 	R17 ErrorCode = "R17"
 	R99 ErrorCode = "R99"
@@ -43,9 +44,6 @@ func LineBootTimeout(limit time.Duration) string {
 func LineExitTimeout(grace time.Duration) string {
 	return fmt.Sprintf("Error R12 (Exit timeout) -> At least one process failed to exit within %d seconds of SIGTERM", int(grace.Seconds()))
 }
-
-// LineMemoryExceeded is R15.
-const LineMemoryExceeded = "Error R15 (Memory quota vastly exceeded)"
 
 // LineChecksum is R17, in Heroku's wording.
 func LineChecksum(expected, actual string) string {

@@ -18,9 +18,6 @@ import (
 	"github.com/dynod/dynod/cmd/dynod/config"
 )
 
-// swapMultiple is how many quotas a dyno that may swap can fill in all: the point of R15.
-const swapMultiple = 2
-
 // agentConfig is the agent's share of the settings, with what this host offers.
 func agentConfig(cfg config.Config) (agent.Config, error) {
 	memory, swap, err := hostMemory()
@@ -38,7 +35,7 @@ func agentConfig(cfg config.Config) (agent.Config, error) {
 	return agent.Config{
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
 		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, Memory: max(0, memory-cfg.Host.MemoryReserve),
-		KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
+		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
 		Resolv: resolvConf(cfg), Warnings: warnings,
 	}, nil
 }
@@ -47,15 +44,16 @@ func defaults(cfg config.Config, swap bool) dyno.Defaults {
 	d := dyno.Defaults{
 		Sizes: map[string]dyno.Limits{}, Size: cfg.Defaults.Size, Port: cfg.Defaults.Port,
 		BootTimeout: cfg.Defaults.BootTimeout, Grace: cfg.Defaults.Grace,
+		Restart: dyno.Policy{Delays: cfg.Defaults.CrashDelays, ResetAfter: cfg.Defaults.CrashResetAfter},
 		Sources: dyno.Sources{
 			Stacks: slices.Sorted(maps.Keys(cfg.Artifacts.Stacks)),
 			HTTP:   cfg.Artifacts.AllowHTTPURLs, Files: cfg.Artifacts.AllowFileURLs,
 		},
 	}
 	for name, s := range cfg.Sizes {
-		l := dyno.Limits{Memory: s.Memory, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile}
+		l := dyno.Limits{Memory: s.Memory, R15Percent: s.R15Percent, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile, Disk: s.Disk}
 		if s.Swap && swap {
-			l.Swap = (swapMultiple - 1) * s.Memory
+			l = l.Swapping()
 		}
 		d.Sizes[name] = l
 	}
