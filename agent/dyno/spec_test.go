@@ -184,6 +184,13 @@ func TestEnviron(t *testing.T) {
 	s.Secret.Environment = map[string]string{"PATH": "/mine", "EMPTY": "", "ODD": "a\nb=c"}
 	s.Metadata = dyno.Metadata{AppID: "app-1", ReleaseVersion: "v7", ReleaseCreatedAt: noon}
 	r := dyno.Record{ID: "id-1", Spec: s}
+	about := `{"dyno":{"id":"id-1","name":"web.1"},"app":{"id":"app-1","name":"shop"},"release":{"id":"","commit":"","description":""}}` + "\n"
+	if got := string(r.About()); got != about {
+		t.Errorf("about: %s", got)
+	}
+	if got := (dyno.Record{ID: "id-1"}).About(); got != nil {
+		t.Errorf("about a dyno without metadata: %s", got)
+	}
 	want := []string{
 		"DYNO=web.1", "EMPTY=", "HEROKU_APP_ID=app-1", "HEROKU_APP_NAME=shop", "HEROKU_DYNO_ID=id-1",
 		"HEROKU_RELEASE_CREATED_AT=2026-01-02T12:00:00Z", "HEROKU_RELEASE_VERSION=v7",
