@@ -94,6 +94,9 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 		return err
 	}
 	place, first := r.place(c.ID), r.firstID(c.Slot)
+	if err := r.boundDisk(c, place); err != nil {
+		return err
+	}
 	if err := place.make(c, int(first)); err != nil {
 		return fmt.Errorf("make directories: %w", err)
 	}

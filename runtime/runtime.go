@@ -115,6 +115,8 @@ type Runtime struct {
 	flight  singleflight.Group
 	create  chan struct{} // holds a token for each container that is being made
 
+	diskQuota string
+
 	mu        sync.Mutex
 	processes map[string]*process
 	warned    sync.Once
@@ -127,6 +129,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		return nil, err
 	}
 	if err := prepareHost(config, log); err != nil {
+		return nil, err
+	}
+	diskQuota, err := findDiskQuota(filepath.Join(config.Dir, "dynos"))
+	if err != nil {
 		return nil, err
 	}
 	store, err := slugs.Open(slugs.Config{
@@ -144,7 +150,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Runtime{
 		config: config, client: client, images: images.New(client, config.PlainHTTPRegistries), slugs: store, log: log,
-		life: life, end: end, create: make(chan struct{}, creating), processes: map[string]*process{},
+		life: life, end: end, create: make(chan struct{}, creating), processes: map[string]*process{}, diskQuota: diskQuota,
 	}, nil
 }
 

@@ -150,3 +150,18 @@ func TestCrashPolicyIsShown(t *testing.T) {
 		}
 	}
 }
+
+// Who gives orders learns whether disk quotas are held, and who runs the host what is missing if not.
+func TestDiskQuotaIsReported(t *testing.T) {
+	s := open(t, "")
+	out, err := s.API().GetHost(t.Context(), &dynodv1.GetHostRequest{})
+	s.check(err)
+	host := out.GetHost()
+	warned := slices.ContainsFunc(host.GetWarnings(), func(w string) bool { return strings.Contains(w, "project quotas") })
+	if mode := host.GetDiskQuota(); mode != "none" && mode != "project" || warned != (mode == "none") {
+		t.Errorf("disk quota %q, warnings %q", host.GetDiskQuota(), host.GetWarnings())
+	}
+	if text, err := s.Ctl(t.Context(), "host"); err != nil || !strings.Contains(text, "Disk quota:      "+host.GetDiskQuota()) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
