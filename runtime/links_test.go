@@ -5,14 +5,12 @@ import (
 	"bytes"
 	"io"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -51,17 +49,9 @@ cat /sys/fs/cgroup/memory/memory.limit_in_bytes`))
 	}
 }
 
-// linked is the image of an archive with a layer of links above it.
+// linked is a hostile image with a layer of links above it.
 func linked(t *testing.T, archive string, links map[string]string) v1.Image {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "layout")
-	untar(t, archive, dir)
-	index, err := layout.ImageIndexFromPath(dir)
-	must(t, err)
-	manifest, err := index.IndexManifest()
-	must(t, err)
-	image, err := index.Image(manifest.Manifests[0].Digest)
-	must(t, err)
 	var data bytes.Buffer
 	w := tar.NewWriter(&data)
 	for from, to := range links {
@@ -70,7 +60,7 @@ func linked(t *testing.T, archive string, links map[string]string) v1.Image {
 	must(t, w.Close())
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data.Bytes())), nil })
 	must(t, err)
-	image, err = mutate.AppendLayers(image, layer)
+	image, err := mutate.AppendLayers(hostile(t, archive, 0), layer)
 	must(t, err)
 	return image
 }
