@@ -19,12 +19,11 @@ func (r *runner) end(ctx context.Context, exit *dyno.Exit) {
 		r.note(ctx, next, err)
 		return
 	}
-	if exit.Failure == "" {
+	if exit.Code >= 0 {
 		r.held.closePipes() // of a plan that was never handed over
 		_ = r.do(ctx, drainLimit, r.held.drained)
-		if exit.OOM {
-			r.say(ctx, dyno.LineMemoryExceeded)
-			r.say(ctx, dyno.LineKilling)
+		for _, line := range r.rec.LastLines(*exit) {
+			r.say(ctx, line)
 		}
 		r.say(ctx, dyno.LineExited(exit.Code))
 	} else if exit.Error == dyno.R99 && !r.rec.Started.IsZero() {

@@ -145,10 +145,11 @@ func (h *holding) container() runtime.Container {
 	l := h.rec.Spec.Limits
 	return runtime.Container{
 		ID: h.rec.ID, Slot: h.rec.Slot, Artifact: h.artifact(), Hostname: h.rec.ID,
-		Limits:    runtime.Limits{Memory: l.Memory, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids},
+		Limits:    runtime.Limits{Memory: l.Memory, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids, Disk: l.Disk},
 		Namespace: h.net.Namespace, Sysfs: h.net.Sysfs,
 		Hosts:  fmt.Appendf(nil, "127.0.0.1\tlocalhost\n%s\t%s\n", h.net.Addr, h.rec.ID),
 		Resolv: h.resolv,
+		About:  h.rec.About(),
 	}
 }
 

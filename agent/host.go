@@ -25,6 +25,7 @@ type Host struct {
 	Cordoned, Draining            bool
 	Unreadable                    []string // dynos left alone because their record cannot be read
 	Warnings                      []string
+	DiskQuota                     string // how it is held: project or none
 }
 
 // Pressure is PSI some avg10, percent.
@@ -39,6 +40,7 @@ func (a *Agent) Host() Host {
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(), Warnings: a.cfg.Warnings,
+		DiskQuota: a.cfg.DiskQuota,
 	}
 	select {
 	case <-a.ready:

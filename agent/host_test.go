@@ -23,15 +23,15 @@ const (
 // host is an agent on fake parts, in virtual time. Its store is real.
 type host struct {
 	*agent.Agent
-	t       *testing.T
-	runtime *agenttest.Runtime
-	network *agenttest.Network
-	logs    *agenttest.Logs
-	meet    *agenttest.Rendezvous
-	store   *state.Store
-	records string // the store's directory
-	config  agent.Config
-	leave   func() // the agent goes away; returns when it has
+	t                *testing.T
+	runtime          *agenttest.Runtime
+	network          *agenttest.Network
+	logs             *agenttest.Logs
+	meet             *agenttest.Rendezvous
+	store            *state.Store
+	records, secrets string // the store's directories
+	config           agent.Config
+	leave            func() // the agent goes away; returns when it has
 }
 
 // newHost starts an agent that is ready. It must be called inside a synctest bubble.
@@ -48,11 +48,12 @@ func newHost(t *testing.T, change ...func(*agent.Config)) *host {
 		t.Fatal(err)
 	}
 	h := &host{
-		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), meet: agenttest.NewRendezvous(), store: store, records: records,
+		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), meet: agenttest.NewRendezvous(),
+		store: store, records: records, secrets: secrets,
 		config: agent.Config{
-			Host: "h", BootID: "boot-1", Slots: 4, Memory: 2 << 30, KeepFinished: time.Hour,
+			Host: "h", BootID: "boot-1", Slots: 4, Memory: 2 << 30, KeepFinished: time.Hour, SampleEvery: 20 * time.Second,
 			Defaults: dyno.Defaults{
-				Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, CPUWeight: 100, Pids: 256, Files: 1000}},
+				Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, R15Percent: 200, CPUWeight: 100, Pids: 256, Files: 1000}},
 				Size:  "standard-1x", Port: 5000, BootTimeout: time.Minute, Grace: 30 * time.Second,
 				Sources: dyno.Sources{Stacks: []string{"small"}},
 			},

@@ -43,6 +43,13 @@ type Runtime interface {
 	PID(ctx context.Context, id string) (int, error)
 	// Pipes are the read ends of its log pipes, taken back from dyno-init. NotFound when it has no plan yet.
 	Pipes(ctx context.Context, id string) (stdout, stderr *os.File, err error)
+	// Usage reads the dyno's counters, at every sample of a running dyno. NotFound when it is gone.
+	Usage(ctx context.Context, id string) (runtime.Usage, error)
+	// Runnable counts the threads that run or wait for a CPU, every few seconds of a dyno that asked for metrics.
+	Runnable(ctx context.Context, id string) (int, error)
+	// OutOfMemory returns when the dyno's own limit has cost it a process and not ended it, with the most bytes that it
+	// had (0: unknown). NotFound when it is gone. One call a life, from a goroutine of its own.
+	OutOfMemory(ctx context.Context, id string) (peak uint64, err error)
 	// List is everything of ours that is there, at start.
 	List(ctx context.Context) ([]runtime.Found, error)
 	// Ping says whether containerd answers.
@@ -111,6 +118,8 @@ type Config struct {
 	Defaults     dyno.Defaults
 	Slots        int           // dynos at most
 	Memory       int64         // bytes for dynos
+	SampleEvery  time.Duration // between two looks at a dyno's memory; zero: never
+	DiskQuota    string        // how disk quotas are held: project or none
 	KeepFinished time.Duration // how long a finished dyno stays visible at least
 	AwaitReports bool          // there is a control plane: a dyno's end is kept until it is acknowledged
 	Resolv       []byte        // /etc/resolv.conf of every dyno

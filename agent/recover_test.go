@@ -43,9 +43,9 @@ func TestExitWhileTheAgentIsAway(t *testing.T) {
 		h := newHost(t)
 		h.start(order(first, "worker.1"))
 		h.leave()
-		h.runtime.Exit(first, runtime.Exit{Code: 9, OOM: true})
+		h.runtime.Exit(first, runtime.Exit{Code: 9})
 		h.arrive()
-		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 9 || !s.Exit.OOM || !s.Released {
+		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 9 || !s.Released {
 			t.Errorf("%+v", s)
 		}
 		h.leave()

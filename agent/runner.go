@@ -72,8 +72,12 @@ func (r *runner) ask(ctx context.Context, change func(dyno.Record) (dyno.Record,
 func (r *runner) resume(ctx context.Context, action dyno.Action) {
 	switch action {
 	case dyno.Finish:
-		exit := dyno.Lost(r.whyLost(), time.Now())
-		r.end(ctx, &exit)
+		if r.rec.Phase == dyno.Crashed {
+			r.note(ctx, r.rec.GivenUp(r.whyLost()), nil)
+		} else {
+			exit := dyno.Lost(r.whyLost(), time.Now())
+			r.end(ctx, &exit)
+		}
 		r.release(ctx)
 	case dyno.Boot, dyno.Settle: // what an earlier agent left half-done goes first
 		r.release(ctx)

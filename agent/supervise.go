@@ -15,6 +15,7 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listening := r.probe(inner)
+	vitals := r.watch(inner)
 	var cleared <-chan error // of the last resort against a process that survives SIGKILL
 	for {
 		r.attend(ctx)
@@ -38,6 +39,8 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 		case <-listening:
 			listening = nil
 			r.up(ctx)
+		case v := <-vitals:
+			r.judge(ctx, v)
 		case <-timer.C:
 			if due == dyno.KillFailed {
 				cleared = r.clear(ctx)
@@ -181,8 +184,6 @@ func (r *runner) exitOf(w waiting) *dyno.Exit {
 	if exit.At.IsZero() {
 		exit.At = time.Now()
 	}
-	if exit.OOM {
-		exit.Error = dyno.R15
-	}
+	exit = r.blame(exit, w.exit)
 	return &exit
 }

@@ -36,6 +36,7 @@ type Container struct {
 	Sysfs     string // a sysfs mount of that namespace, read-only; empty: the dyno has no /sys
 	Hosts     []byte // content of /etc/hosts
 	Resolv    []byte // content of /etc/resolv.conf
+	About     []byte // content of /etc/heroku/dyno; nil: there is none
 }
 
 // Limits is what a dyno may use. Zero means no limit of that kind, but no Swap is none.
@@ -45,6 +46,7 @@ type Limits struct {
 	CPUWeight uint64 // 1..10000, where 100 is a usual weight; relative to other dynos
 	CPUMilli  int64  // ceiling in thousandths of a CPU
 	Pids      int64  // processes and threads, dyno-init's few among them
+	Disk      int64  // bytes that it may write, where DiskQuota says that they are counted
 }
 
 // Create makes a dyno's container, which then waits to be started. The artifact must have been prepared. A
@@ -92,6 +94,9 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 		return err
 	}
 	place, first := r.place(c.ID), r.firstID(c.Slot)
+	if err := r.boundDisk(c, place); err != nil {
+		return err
+	}
 	if err := place.make(c, int(first)); err != nil {
 		return fmt.Errorf("make directories: %w", err)
 	}

@@ -35,7 +35,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 		rootfs.Unmount(place.run),
 	)
 	if err == nil {
-		err = errors.Join(os.RemoveAll(place.disk), os.RemoveAll(place.run))
+		err = errors.Join(r.removeDisk(place), os.RemoveAll(place.run))
 	}
 	if err != nil {
 		return fmt.Errorf("delete dyno %s: %w", id, err)

@@ -26,25 +26,6 @@ func (h *host) limited(l runtime.Limits) *dyno {
 	return d
 }
 
-func TestOutOfMemoryIsTold(t *testing.T) {
-	h := newHost(t)
-	d := h.limited(runtime.Limits{Memory: 32 << 20, Pids: 64})
-	must(t, d.launch("sh", "-c", "exec awk 'BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }'"))
-	if exit := d.wait(); exit.Code != 137 || !exit.OOM {
-		t.Errorf("got %+v", exit)
-	}
-}
-
-func TestKillIsNotOutOfMemory(t *testing.T) {
-	h := newHost(t)
-	d := h.limited(runtime.Limits{Memory: 32 << 20})
-	must(t, d.launch("sleep", "1000"))
-	must(t, h.Signal(h.ctx, d.ID, unix.SIGKILL))
-	if exit := d.wait(); exit.Code != 137 || exit.OOM {
-		t.Errorf("got %+v", exit)
-	}
-}
-
 func TestProcessesAreLimited(t *testing.T) {
 	h := newHost(t)
 	d := h.limited(runtime.Limits{Memory: 64 << 20, Pids: 20})

@@ -11,8 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/dynod/dynod/runtime/cgroup"
 )
 
 // asking is how many tasks are asked for at once. One stuck shim then does not hold up the others.
@@ -93,15 +91,4 @@ func (r *Runtime) slots(ctx context.Context) (map[string]int, error) {
 		}
 	}
 	return slots, nil
-}
-
-// Usage is what a dyno uses now.
-type Usage = cgroup.Usage
-
-// Usage reads a dyno's counters from the kernel, without asking containerd. NotFound if the dyno has no cgroup.
-func (r *Runtime) Usage(_ context.Context, id string) (Usage, error) {
-	if err := check(id); err != nil {
-		return Usage{}, err
-	}
-	return r.group(id).Usage()
 }

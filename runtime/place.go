@@ -92,11 +92,12 @@ func upperDirs(c Container) []entry {
 	for _, name := range []string{"dev", "proc", "sys", "run", "run/dyno", "etc", "var"} {
 		dirs = append(dirs, entry{path: name, mode: 0o755})
 	}
-	dirs = append(dirs, entry{path: "tmp", mode: 0o777 | os.ModeSticky}, entry{path: "var/tmp", mode: 0o777 | os.ModeSticky})
-	if c.Artifact.Slug != nil {
-		dirs = append(dirs, entry{path: "app", mode: 0o755, owner: spec.UID})
+	if c.About != nil {
+		dirs = append(dirs, entry{path: "etc/heroku", mode: 0o755})
 	}
-	return dirs
+	return append(dirs,
+		entry{path: "tmp", mode: 0o777 | os.ModeSticky}, entry{path: "var/tmp", mode: 0o777 | os.ModeSticky},
+		entry{path: "app", mode: 0o755, owner: spec.UID})
 }
 
 // files are what the dyno has of its own in /etc, the place where dyno-init is mounted, and the memory quota
@@ -104,7 +105,11 @@ func upperDirs(c Container) []entry {
 func (p place) files(c Container) []entry {
 	etc := filepath.Join(p.upper(), "etc")
 	limit := strconv.FormatInt(or(c.Limits.Memory, unlimited), 10) + "\n"
-	return []entry{
+	var about []entry
+	if c.About != nil {
+		about = append(about, entry{path: filepath.Join(etc, "heroku", "dyno"), mode: 0o644, data: c.About})
+	}
+	return append(about, []entry{
 		{path: filepath.Join(etc, "passwd"), mode: 0o644, data: []byte(passwd)},
 		{path: filepath.Join(etc, "group"), mode: 0o644, data: []byte(group)},
 		{path: filepath.Join(etc, "hosts"), mode: 0o644, data: c.Hosts},
@@ -113,7 +118,7 @@ func (p place) files(c Container) []entry {
 		{path: filepath.Join(p.upper(), spec.Init), mode: 0o755},
 		{path: filepath.Join(p.cgroupfs(), "memory", "memory.limit_in_bytes"), mode: 0o444, data: []byte(limit)},
 		{path: filepath.Join(p.cgroupfs(), "memory.max"), mode: 0o444, data: []byte(limit)},
-	}
+	}...)
 }
 
 // The users and groups of every dyno.

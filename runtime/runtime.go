@@ -115,6 +115,8 @@ type Runtime struct {
 	flight  singleflight.Group
 	create  chan struct{} // holds a token for each container that is being made
 
+	diskQuota string
+
 	mu        sync.Mutex
 	processes map[string]*process
 	sessions  map[*session]struct{} // that run
@@ -128,6 +130,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		return nil, err
 	}
 	if err := prepareHost(config, log); err != nil {
+		return nil, err
+	}
+	diskQuota, err := findDiskQuota(filepath.Join(config.Dir, "dynos"))
+	if err != nil {
 		return nil, err
 	}
 	store, err := slugs.Open(slugs.Config{
@@ -146,7 +152,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	return &Runtime{
 		config: config, client: client, images: images.New(client, config.PlainHTTPRegistries), slugs: store, log: log,
 		life: life, end: end, create: make(chan struct{}, creating), processes: map[string]*process{},
-		sessions: map[*session]struct{}{},
+		sessions: map[*session]struct{}{}, diskQuota: diskQuota,
 	}, nil
 }
 

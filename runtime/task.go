@@ -62,10 +62,13 @@ func (r *Runtime) task(ctx context.Context, id string) (taskInfo, error) {
 
 // Exit is how a dyno ended.
 type Exit struct {
-	Code   int  // 128 + Signal if a signal ended the command, as far as one can tell
-	Signal int  // 0: none
-	OOM    bool // the kernel killed a process of the dyno for want of memory
+	Code   int // 128 + Signal if a signal ended the command, as far as one can tell
+	Signal int // 0: none
 	At     time.Time
+
+	OOM     bool   // the kernel killed a process of the dyno for the dyno's own memory limit
+	HostOOM bool   // the kernel ended the dyno because memory was short outside of it
+	Peak    uint64 // after an OOM: most memory and swap that the dyno had, bytes; 0 where the kernel does not say
 }
 
 // Wait returns how a dyno ended, once it has: at once if it had before. A nil error means that it really did; what
@@ -98,13 +101,18 @@ func (r *Runtime) Wait(ctx context.Context, id string) (Exit, error) {
 }
 
 func (r *Runtime) exit(id string, code int, at time.Time) Exit {
-	kills, err := r.group(id).OOMKills()
+	e := Exit{Code: code, At: at}
+	if code > 128 && code <= 128+64 {
+		e.Signal = code - 128
+	}
+	oom, err := r.group(id).OOM()
 	if err != nil {
 		r.log.Warn("cannot tell whether the dyno ran out of memory", "dyno", id, "error", err)
 	}
-	e := Exit{Code: code, At: at, OOM: kills > 0}
-	if code > 128 && code <= 128+64 {
-		e.Signal = code - 128
+	e.OOM = oom.OutOfOwn()
+	e.HostOOM = oom.Kills > 0 && !e.OOM && e.Signal == int(syscall.SIGKILL)
+	if e.OOM || e.HostOOM {
+		e.Peak = oom.Peak
 	}
 	return e
 }

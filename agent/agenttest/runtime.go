@@ -22,6 +22,8 @@ type Runtime struct {
 	fail       map[string]error
 	hold       map[string]chan struct{}
 	deaf       bool
+	usage      map[string]runtime.Usage
+	running    int
 	creates    int
 	launches   int
 	execs      []*Process
@@ -33,13 +35,14 @@ type container struct {
 	plan    *runtime.Plan
 	exited  chan struct{}
 	exit    runtime.Exit
+	out     chan uint64
 	signals []syscall.Signal
 	command *Command // of one that was launched with an Attach
 }
 
 // NewRuntime is an empty one.
 func NewRuntime() *Runtime {
-	return &Runtime{containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}}
+	return &Runtime{containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{}}
 }
 
 // Fail makes a method fail until err is nil again.
@@ -167,7 +170,7 @@ func (r *Runtime) Create(ctx context.Context, c runtime.Container) error {
 	defer r.mu.Unlock()
 	if r.containers[c.ID] == nil {
 		r.creates++
-		r.containers[c.ID] = &container{state: runtime.StateCreated, exited: make(chan struct{})}
+		r.containers[c.ID] = &container{state: runtime.StateCreated, exited: make(chan struct{}), out: make(chan uint64, 1)}
 	}
 	return nil
 }

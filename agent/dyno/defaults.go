@@ -16,6 +16,7 @@ type Defaults struct {
 	Port        uint16
 	BootTimeout time.Duration
 	Grace       time.Duration
+	Restart     Policy // schedule and reset of an order with backoff that names none
 	Sources     Sources
 }
 
@@ -37,7 +38,7 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 	s.Grace = or(s.Grace, d.Grace)
 	s.NetworkPolicy = or(s.NetworkPolicy, DefaultPolicy)
 	s = s.ofType()
-	s.Restart = s.Restart.complete()
+	s.Restart = s.Restart.complete(d.Restart)
 	size, ok := d.Sizes[s.Size]
 	if !ok {
 		return s, Invalid{{"spec.size", fmt.Sprintf("unknown size %.80q; known: %s", s.Size, strings.Join(slices.Sorted(maps.Keys(d.Sizes)), ", "))}}
@@ -82,16 +83,19 @@ func (s Spec) ofType() Spec {
 // DefaultPolicy is the network policy that every host has.
 const DefaultPolicy = "default"
 
-// over is the size's limits with the order's own where it has some. An own memory quota ends the size's use of swap.
+// over is the size's limits with the order's own where it has some. Where the size may swap, so may an own quota, up to
+// its own point of R15.
 func (l Limits) over(size Limits) Limits {
-	if l.Memory == 0 {
-		l.Swap = size.Swap
-	}
 	l.Memory = or(l.Memory, size.Memory)
+	l.R15Percent = size.R15Percent
+	if size.Swap > 0 {
+		l = l.Swapping()
+	}
 	l.CPUWeight = or(l.CPUWeight, size.CPUWeight)
 	l.CPUMilli = or(l.CPUMilli, size.CPUMilli)
 	l.Pids = or(l.Pids, size.Pids)
 	l.Files = or(l.Files, size.Files)
+	l.Disk = or(l.Disk, size.Disk)
 	return l
 }
 

@@ -1,6 +1,7 @@
 package dyno
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -92,6 +93,29 @@ func (r Record) Environ(image Image) []string {
 		pairs = append(pairs, name+"="+env[name])
 	}
 	return pairs
+}
+
+// About is what /etc/heroku/dyno says; nil unless the order carries metadata.
+func (r Record) About() []byte {
+	m := r.Spec.Metadata
+	if m == (Metadata{}) {
+		return nil
+	}
+	type named struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+	}
+	type release struct {
+		ID          string `json:"id"`
+		Commit      string `json:"commit"`
+		Description string `json:"description"`
+	}
+	data, _ := json.Marshal(struct { // strings alone cannot fail
+		Dyno    named   `json:"dyno"`
+		App     named   `json:"app"`
+		Release release `json:"release"`
+	}{named{r.ID, r.Spec.Name}, named{m.AppID, r.Spec.App}, release{m.ReleaseID, m.SlugCommit, m.SlugDescription}})
+	return append(data, '\n')
 }
 
 // metadata is dyno metadata as Heroku's labs feature names it; only when the order carries it.

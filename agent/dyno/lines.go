@@ -13,6 +13,7 @@ const (
 	R10 ErrorCode = "R10"
 	R12 ErrorCode = "R12"
 	R13 ErrorCode = "R13"
+	R14 ErrorCode = "R14"
 	R15 ErrorCode = "R15"
 	R17 ErrorCode = "R17"
 	R99 ErrorCode = "R99"
@@ -52,9 +53,6 @@ const (
 	LineHangUp        = "Client connection closed. Sending SIGHUP to all processes"
 	LineDetached      = "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external connection was closed."
 )
-
-// LineMemoryExceeded is R15.
-const LineMemoryExceeded = "Error R15 (Memory quota vastly exceeded)"
 
 // LineChecksum is R17, in Heroku's wording.
 func LineChecksum(expected, actual string) string {

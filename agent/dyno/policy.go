@@ -9,10 +9,12 @@ type Policy struct {
 	ResetAfter time.Duration   `json:"reset_after,omitempty"` // a life that was up so long forgets earlier crashes
 }
 
-// Heroku's schedule of restarts, as its dev center describes it.
-var defaultDelays = []time.Duration{0, 20 * time.Minute, 40 * time.Minute, time.Hour, 3 * time.Hour, 320 * time.Minute}
-
-const defaultResetAfter = 10 * time.Minute
+// maxDelays bounds a schedule, and maxCrashes, which must not be less, what a record remembers of a dyno that crashes
+// for ever.
+const (
+	maxDelays  = 100
+	maxCrashes = 200
+)
 
 // Next says how long to wait for the next life after the newest of crashes, and whether there is one.
 func (p Policy) Next(crashes []time.Time, now time.Time) (time.Duration, bool) {
@@ -23,19 +25,19 @@ func (p Policy) Next(crashes []time.Time, now time.Time) (time.Duration, bool) {
 	return max(0, crashes[len(crashes)-1].Add(delay).Sub(now)), true
 }
 
-func (p Policy) complete() Policy {
+func (p Policy) complete(otherwise Policy) Policy {
 	if !p.Backoff {
 		return Policy{}
 	}
 	if len(p.Delays) == 0 {
-		p.Delays = defaultDelays
+		p.Delays = otherwise.Delays
 	}
-	p.ResetAfter = or(p.ResetAfter, defaultResetAfter)
+	p.ResetAfter = or(p.ResetAfter, otherwise.ResetAfter)
 	return p
 }
 
 func (p Policy) validate(v *Invalid) {
-	v.unless(len(p.Delays) <= 100, "spec.restart_policy.delays", "must be at most 100")
+	v.unless(len(p.Delays) <= maxDelays, "spec.restart_policy.delays", "must be at most %d", maxDelays)
 	for _, d := range p.Delays {
 		v.unless(d >= 0, "spec.restart_policy.delays", "must not be negative")
 	}

@@ -1,6 +1,7 @@
 package dyno
 
 import (
+	"slices"
 	"time"
 )
 
@@ -44,9 +45,10 @@ type Stop struct {
 type Exit struct {
 	Code    int       `json:"code"` // the command's status, or 128 + signal; -1 when the platform lost it
 	Signal  int       `json:"signal,omitempty"`
-	OOM     bool      `json:"oom,omitempty"` // the kernel killed for the dyno's own memory limit
+	OOM     bool      `json:"oom,omitempty"`  // the kernel killed for the dyno's own memory limit
+	Peak    int64     `json:"peak,omitempty"` // most memory and swap of such a dyno, bytes; 0: the kernel did not say
 	At      time.Time `json:"at"`
-	Failure string    `json:"failure,omitempty"`    // why the platform lost it
+	Failure string    `json:"failure,omitempty"`    // why the platform lost it or ended it
 	Error   ErrorCode `json:"error_code,omitempty"` // Heroku's code, where one applies
 }
 
@@ -131,11 +133,18 @@ func (r Record) Exited(e Exit) (Record, error) {
 	if r.Spec.Restart.ResetAfter > 0 && wasUp && upFor >= r.Spec.Restart.ResetAfter {
 		r.Crashes = nil
 	}
-	r.Crashes = append(append([]time.Time(nil), r.Crashes...), e.At)
-	if delay, again := r.Spec.Restart.Next(r.Crashes, e.At); again {
+	r.Crashes = append(slices.Clone(r.Crashes), e.At)
+	r.Crashes = r.Crashes[max(0, len(r.Crashes)-maxCrashes):]
+	if delay, again := r.Spec.Restart.Next(r.Crashes, e.At); again && !r.Spec.Secret.Gone {
 		r.NextStart = e.At.Add(delay)
 	}
 	return r.To(Crashed, e.At)
+}
+
+// GivenUp is the record of a crashed dyno that cannot start again: its secret part went with the host's memory.
+func (r Record) GivenUp(why string) Record {
+	r.NextStart, r.Reason = time.Time{}, why
+	return r
 }
 
 // Again is the record of a crashed dyno whose next life begins.

@@ -22,6 +22,7 @@ type Spec struct {
 	Restart       Policy        `json:"restart"`
 	OneOff        bool          `json:"one_off,omitempty"`
 	Attach        *Attach       `json:"attach,omitempty"`
+	Metrics       bool          `json:"log_runtime_metrics,omitempty"` // lines of load and memory at every sample
 	NetworkPolicy string        `json:"network_policy"`
 	Metadata      Metadata      `json:"metadata"`
 
@@ -34,12 +35,14 @@ func (s Spec) Web() bool { return s.Type == "web" }
 
 // Limits bound one dyno. In a record they are complete.
 type Limits struct {
-	Memory    int64  `json:"memory"`              // quota, bytes
-	Swap      int64  `json:"swap,omitempty"`      // bytes beyond the quota that may be swapped
-	CPUWeight uint64 `json:"cpu_weight"`          // cgroup v2 scale, 100 is one share
-	CPUMilli  int64  `json:"cpu_milli,omitempty"` // ceiling in thousandths of a CPU; 0: none
-	Pids      int64  `json:"pids"`                // processes and threads
-	Files     uint64 `json:"files"`               // open files of one process
+	Memory     int64  `json:"memory"`                // quota, bytes
+	Swap       int64  `json:"swap,omitempty"`        // bytes beyond the quota that may be swapped
+	R15Percent int64  `json:"r15_percent,omitempty"` // of the quota, in memory and swap, that end the dyno; 0: the kernel alone decides
+	CPUWeight  uint64 `json:"cpu_weight"`            // cgroup v2 scale, 100 is one share
+	CPUMilli   int64  `json:"cpu_milli,omitempty"`   // ceiling in thousandths of a CPU; 0: none
+	Pids       int64  `json:"pids"`                  // processes and threads
+	Files      uint64 `json:"files"`                 // open files of one process
+	Disk       int64  `json:"disk,omitempty"`        // bytes on disk that it may write; 0: no bound
 }
 
 // Artifact is what a dyno runs: a slug on a stack, or an image.

@@ -15,7 +15,7 @@ import (
 
 func defaults() dyno.Defaults {
 	return dyno.Defaults{
-		Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, Swap: 512 << 20, CPUWeight: 100, Pids: 256, Files: 10000}},
+		Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, Swap: 512 << 20, R15Percent: 200, CPUWeight: 100, Pids: 256, Files: 10000, Disk: 1 << 30}},
 		Size:  "standard-1x", Port: 5000, BootTimeout: time.Minute, Grace: 30 * time.Second,
 		Sources: dyno.Sources{Stacks: []string{"small"}},
 	}
@@ -76,10 +76,16 @@ func TestComplete(t *testing.T) {
 		t.Error(diff)
 	}
 	own := slug()
-	own.Limits = dyno.Limits{Memory: 64 << 20, Pids: 32}
+	own.Limits = dyno.Limits{Memory: 64 << 20, Pids: 32, Files: 64, Disk: 2 << 20}
 	got, err = defaults().Complete(own)
-	if diff := cmp.Diff(dyno.Limits{Memory: 64 << 20, CPUWeight: 100, Pids: 32, Files: 10000}, got.Limits); diff != "" || err != nil {
+	wantOwn := dyno.Limits{Memory: 64 << 20, Swap: 64 << 20, R15Percent: 200, CPUWeight: 100, Pids: 32, Files: 64, Disk: 2 << 20}
+	if diff := cmp.Diff(wantOwn, got.Limits); diff != "" || err != nil {
 		t.Errorf("own limits: %s %v", diff, err)
+	}
+	private := defaults()
+	private.Sizes["standard-1x"] = dyno.Limits{Memory: 1 << 30, R15Percent: 300, CPUWeight: 1, Pids: 8, Files: 64}
+	if got, err = private.Complete(own); got.Limits.Swap != 0 || got.Limits.Vast() != 3*64<<20 || err != nil {
+		t.Errorf("own quota in a size without swap: %+v %v", got.Limits, err)
 	}
 }
 
@@ -96,6 +102,8 @@ func TestValidateNamesEveryWrongField(t *testing.T) {
 		"spec.limits.memory_bytes":      func(s *dyno.Spec) { s.Limits.Memory = 1 },
 		"spec.limits.cpu_weight":        func(s *dyno.Spec) { s.Limits.CPUWeight = 20000 },
 		"spec.limits.pids":              func(s *dyno.Spec) { s.Limits.Pids = 1 },
+		"spec.limits.open_files":        func(s *dyno.Spec) { s.Limits.Files = 1<<20 + 1 },
+		"spec.limits.disk_bytes":        func(s *dyno.Spec) { s.Limits.Disk = 1 },
 		"spec.artifact":                 func(s *dyno.Spec) { s.Artifact.Stack = "" },
 		"spec.artifact.slug.sha256":     func(s *dyno.Spec) { s.Artifact.SHA256 = strings.Repeat("A", 64) },
 		"spec.artifact.slug.url":        func(s *dyno.Spec) { s.Secret.SlugURL = "" },
@@ -176,6 +184,13 @@ func TestEnviron(t *testing.T) {
 	s.Secret.Environment = map[string]string{"PATH": "/mine", "EMPTY": "", "ODD": "a\nb=c"}
 	s.Metadata = dyno.Metadata{AppID: "app-1", ReleaseVersion: "v7", ReleaseCreatedAt: noon}
 	r := dyno.Record{ID: "id-1", Spec: s}
+	about := `{"dyno":{"id":"id-1","name":"web.1"},"app":{"id":"app-1","name":"shop"},"release":{"id":"","commit":"","description":""}}` + "\n"
+	if got := string(r.About()); got != about {
+		t.Errorf("about: %s", got)
+	}
+	if got := (dyno.Record{ID: "id-1"}).About(); got != nil {
+		t.Errorf("about a dyno without metadata: %s", got)
+	}
 	want := []string{
 		"DYNO=web.1", "EMPTY=", "HEROKU_APP_ID=app-1", "HEROKU_APP_NAME=shop", "HEROKU_DYNO_ID=id-1",
 		"HEROKU_RELEASE_CREATED_AT=2026-01-02T12:00:00Z", "HEROKU_RELEASE_VERSION=v7",

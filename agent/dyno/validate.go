@@ -16,6 +16,8 @@ import (
 // an 8 MiB stack in all.
 const (
 	MinMemory      = 16 << 20
+	MinDisk        = 1 << 20
+	maxFiles       = 1 << 20 // the kernel's own default ceiling
 	MaxDuration    = time.Hour
 	maxTimeToLive  = 366 * 24 * time.Hour
 	maxString      = 128<<10 - 1
@@ -103,6 +105,8 @@ func (l Limits) validate(v *Invalid) {
 	v.unless(l.CPUWeight >= 1 && l.CPUWeight <= 10000, "spec.limits.cpu_weight", "must be 1 to 10000")
 	v.unless(l.CPUMilli == 0 || l.CPUMilli >= 10, "spec.limits.cpu_ceiling_milli", "must be 0 or at least 10")
 	v.unless(l.Pids >= 8, "spec.limits.pids", "must be at least 8")
+	v.unless(l.Files >= 64 && l.Files <= maxFiles, "spec.limits.open_files", "must be 64 to %d", maxFiles)
+	v.unless(l.Disk == 0 || l.Disk >= MinDisk, "spec.limits.disk_bytes", "must be at least %d", MinDisk)
 }
 
 func (a Artifact) validate(v *Invalid, secret Secret) {

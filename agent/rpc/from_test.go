@@ -22,7 +22,8 @@ func TestSpecArrives(t *testing.T) {
 	h := newHost(t)
 	slug := dyno.Spec{
 		App: "shop", Name: "web.7", Type: "web", Size: "standard-1x", Port: 5001, OneOff: true, NetworkPolicy: "default",
-		Limits:      dyno.Limits{Memory: 64 << 20, CPUWeight: 101, CPUMilli: 1500, Pids: 33, Files: 1000},
+		Limits:      dyno.Limits{Memory: 64 << 20, CPUWeight: 101, CPUMilli: 1500, Pids: 33, Files: 1001, Disk: 8 << 20},
+		Metrics:     true,
 		Artifact:    dyno.Artifact{Stack: "small", SHA256: strings.Repeat("a", 64)},
 		Command:     dyno.Command{Line: "bin/web -p $PORT"},
 		BootTimeout: 41 * time.Second, Grace: 42 * time.Second, TimeToLive: 43 * time.Minute,
@@ -63,8 +64,8 @@ func TestSpecArrives(t *testing.T) {
 	for _, other := range []dyno.Spec{image, attached} {
 		maps.DeleteFunc(unset, func(field string, _ bool) bool { return !blank(reflect.ValueOf(other), "Spec")[field] })
 	}
-	// Space is of a later version; Swap comes with sizes only; Gone is of the store.
-	for _, field := range []string{"Spec.Metadata.Space", "Spec.Limits.Swap", "Spec.Secret.Gone"} {
+	// Space is of a later version; Swap and the point of R15 come with sizes only; Gone is of the store.
+	for _, field := range []string{"Spec.Metadata.Space", "Spec.Limits.Swap", "Spec.Limits.R15Percent", "Spec.Secret.Gone"} {
 		delete(unset, field)
 	}
 	if len(unset) > 0 {
@@ -217,6 +218,8 @@ func another(m protoreflect.Message, f protoreflect.FieldDescriptor) protoreflec
 		return protoreflect.ValueOfInt64(old.Int() + 1)
 	case protoreflect.Uint32Kind:
 		return protoreflect.ValueOfUint32(uint32(old.Uint()) + 1)
+	case protoreflect.Uint64Kind:
+		return protoreflect.ValueOfUint64(old.Uint() + 1)
 	case protoreflect.MessageKind:
 		message := proto.Clone(m.NewField(f).Message().Interface()).ProtoReflect()
 		if m.Has(f) {

@@ -178,9 +178,10 @@ func fullSlug(id string) *dynodv1.StartDynoRequest {
 	}
 	s := o.Spec
 	s.Type, s.Size, s.Port, s.OneOff, s.NetworkPolicy = "web", "standard-1x", 5001, true, "default"
-	s.Limits = &dynodv1.Limits{MemoryBytes: 64 << 20, CpuWeight: 101, CpuCeilingMilli: 1500, Pids: 33}
+	s.Limits = &dynodv1.Limits{MemoryBytes: 64 << 20, CpuWeight: 101, CpuCeilingMilli: 1500, Pids: 33, OpenFiles: 1001, DiskBytes: 8 << 20}
 	s.Command = &dynodv1.Command{Line: "bin/web -p $PORT"}
 	s.BootTimeout, s.Grace, s.TimeToLive = durationpb.New(41*time.Second), durationpb.New(42*time.Second), durationpb.New(43*time.Minute)
+	s.LogRuntimeMetrics = true
 	s.RestartPolicy = &dynodv1.RestartPolicy{
 		Kind:   dynodv1.RestartPolicy_KIND_BACKOFF,
 		Delays: []*durationpb.Duration{durationpb.New(time.Hour), durationpb.New(2 * time.Hour)}, ResetAfter: durationpb.New(44 * time.Second),

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dynod/dynod/agent"
@@ -30,11 +31,24 @@ func toDyno(s agent.Status) *dynodv1.Dyno {
 		Phase: phases[s.Phase], PhaseSince: toTime(s.Since), AcceptedAt: toTime(s.Accepted),
 		Limits: &dynodv1.Limits{
 			MemoryBytes: l.Memory, CpuWeight: uint32(l.CPUWeight), CpuCeilingMilli: uint32(l.CPUMilli), Pids: uint32(l.Pids),
+			OpenFiles: l.Files, DiskBytes: l.Disk,
 		},
 		Address: toAddress(s.Address), Port: uint32(s.Spec.Port), HostPort: uint32(s.HostPort), Pid: uint32(s.PID), Lives: uint32(s.Lives),
 		Exit: toExit(s.Exit), NextStartAt: toTime(s.NextStart), Reason: text(s.Reason), Artifact: s.Spec.Artifact.String(),
 		Command: s.Spec.Command.Shown(strconv.Itoa(int(s.Spec.Port))), Stuck: s.Stuck,
+		OneOff: s.Spec.OneOff, Crashes: uint32(len(s.Crashes)), RestartPolicy: toPolicy(s.Spec.Restart),
 	}
+}
+
+func toPolicy(p dyno.Policy) *dynodv1.RestartPolicy {
+	if !p.Backoff {
+		return &dynodv1.RestartPolicy{Kind: dynodv1.RestartPolicy_KIND_NONE}
+	}
+	out := &dynodv1.RestartPolicy{Kind: dynodv1.RestartPolicy_KIND_BACKOFF, ResetAfter: durationpb.New(p.ResetAfter)}
+	for _, d := range p.Delays {
+		out.Delays = append(out.Delays, durationpb.New(d))
+	}
+	return out
 }
 
 func toDynos(all []agent.Status) []*dynodv1.Dyno {
@@ -63,6 +77,7 @@ func toHost(h agent.Host) *dynodv1.Host {
 		Pressure:            &dynodv1.Pressure{Cpu: h.Pressure.CPU, Memory: h.Pressure.Memory, Io: h.Pressure.IO},
 		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
 		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
+		DiskQuota: h.DiskQuota,
 	}
 }
 

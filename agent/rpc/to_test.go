@@ -80,6 +80,7 @@ func TestDynoIsShownWhole(t *testing.T) {
 	if diff := cmp.Diff(&dynodv1.Dyno{
 		Id: first, Generation: 3, App: "shop", Name: "web.7", Type: "web", Size: "standard-1x", Phase: dynodv1.Phase_PHASE_UP,
 		PhaseSince: timestamppb.New(since.Since), AcceptedAt: timestamppb.New(since.Accepted), Limits: fullSlug(first).GetSpec().GetLimits(),
+		OneOff: true, RestartPolicy: fullSlug(first).GetSpec().GetRestartPolicy(),
 		Address: "172.16.0.2", Port: 5001, HostPort: 20000, Pid: 4242, Lives: 1,
 		Artifact: "small SHA256:" + strings.Repeat("a", 64), Command: "bin/web -p 5001",
 	}, one, protocmp.Transform()); diff != "" {
@@ -90,6 +91,7 @@ func TestDynoIsShownWhole(t *testing.T) {
 		PhaseSince: timestamppb.New(noon), AcceptedAt: timestamppb.New(noon.Add(-time.Hour)), Limits: &dynodv1.Limits{}, Port: 5002, Lives: 2,
 		Exit:        &dynodv1.Exit{Code: 137, Signal: 9, OutOfMemory: true, At: timestamppb.New(noon), PlatformFailure: "lost", ErrorCode: "R15"},
 		NextStartAt: timestamppb.New(crashed.NextStart), Reason: "why", Artifact: "img:1", Stuck: true,
+		Crashes: 1, RestartPolicy: &dynodv1.RestartPolicy{Kind: dynodv1.RestartPolicy_KIND_NONE},
 	}, two, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
@@ -145,7 +147,7 @@ func (backlogged) Backlog() logs.Backlog { return logs.Backlog{Bytes: 77, Dynos:
 
 func TestHostIsShownWhole(t *testing.T) {
 	h := newHost(t, func(h *host) {
-		h.config.Warnings = []string{"cgroup v1"}
+		h.config.Warnings, h.config.DiskQuota = []string{"cgroup v1"}, "project"
 		h.parts.Logs = backlogged{h.logs}
 		if err := os.WriteFile(filepath.Join(h.records, second+".json"), []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
@@ -173,7 +175,7 @@ func TestHostIsShownWhole(t *testing.T) {
 		Free:                &dynodv1.Capacity{MemoryBytes: 2<<30 - 512<<20, Dynos: 2, CpuMilli: uint32(known.CPUMilli)},
 		Pressure:            got.GetPressure(), // the machine's own
 		ContainerdReachable: true, SpoolBacklogBytes: 77, Cordoned: true, Draining: true,
-		Warnings: []string{"cgroup v1"}, Unreadable: []string{second},
+		Warnings: []string{"cgroup v1"}, Unreadable: []string{second}, DiskQuota: "project",
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

@@ -66,9 +66,11 @@ func (w *wire) spec(in *dynodv1.DynoSpec) dyno.Spec {
 	secret.Environment, secret.RendezvousURL = in.GetEnvironment(), in.GetAttach().GetRendezvousUrl()
 	return dyno.Spec{
 		App: in.GetApp(), Name: in.GetName(), Type: in.GetType(), Size: in.GetSize(), OneOff: in.GetOneOff(), Attach: w.attach(in.GetAttach()), NetworkPolicy: in.GetNetworkPolicy(),
+		Metrics: in.GetLogRuntimeMetrics(),
 		Limits: dyno.Limits{
 			Memory: in.GetLimits().GetMemoryBytes(), CPUWeight: uint64(in.GetLimits().GetCpuWeight()),
 			CPUMilli: int64(in.GetLimits().GetCpuCeilingMilli()), Pids: int64(in.GetLimits().GetPids()),
+			Files: in.GetLimits().GetOpenFiles(), Disk: in.GetLimits().GetDiskBytes(),
 		},
 		Artifact: a, Secret: secret, Command: dyno.Command{Line: in.GetCommand().GetLine(), Words: in.GetCommand().GetWords()}, Port: w.port(in.GetPort()),
 		BootTimeout: w.duration("spec.boot_timeout", in.GetBootTimeout(), 0), Grace: w.duration("spec.grace", in.GetGrace(), 0),

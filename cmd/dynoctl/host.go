@@ -40,6 +40,7 @@ func (c *ctl) writeHost(h *dynodv1.Host) error {
 		{"Free", capacity(h.GetFree())},
 		{"Pressure", pressure(h.GetPressure())},
 		{"containerd", reachable(h.GetContainerdReachable())},
+		{"Disk quota", h.GetDiskQuota()},
 		{"Logs waiting", bytesOf(h.GetSpoolBacklogBytes())},
 		{"Unreadable records", strings.Join(h.GetUnreadable(), ", ")},
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	main "github.com/dynod/dynod/cmd/dynoctl"
@@ -90,7 +91,7 @@ func newAgent(t *testing.T) *agent {
 			Capacity: &dynodv1.Capacity{MemoryBytes: 8 << 30, Dynos: 100, CpuMilli: 2000},
 			Free:     &dynodv1.Capacity{MemoryBytes: 1 << 29, Dynos: 96, CpuMilli: 1500},
 			Pressure: &dynodv1.Pressure{Cpu: 12.34, Io: 0.5}, ContainerdReachable: true,
-			SpoolBacklogBytes: 2048, Warnings: []string{"no swap", "clock\x1b[2J is off"},
+			SpoolBacklogBytes: 2048, DiskQuota: "none", Warnings: []string{"no swap", "clock\x1b[2J is off"},
 		},
 		dynos: []*dynodv1.Dyno{
 			{
@@ -100,10 +101,14 @@ func newAgent(t *testing.T) *agent {
 			{
 				Id: webID, Generation: 3, App: "shop", Name: "web.1", Type: "web", Size: "standard-1x", Lives: 2,
 				Phase: dynodv1.Phase_PHASE_UP, PhaseSince: ago(5*time.Minute + 10*time.Second), AcceptedAt: morning,
-				Limits:  &dynodv1.Limits{MemoryBytes: 512 << 20, CpuWeight: 100, CpuCeilingMilli: 1500, Pids: 256},
+				Limits:  &dynodv1.Limits{MemoryBytes: 512 << 20, CpuWeight: 100, CpuCeilingMilli: 1500, Pids: 256, OpenFiles: 10000, DiskBytes: 4 << 30},
 				Address: "172.16.0.2", Port: 5000, HostPort: 20000, Pid: 4711,
 				Exit:     &dynodv1.Exit{Code: 137, Signal: 9, OutOfMemory: true, ErrorCode: "R15", At: morning},
 				Artifact: "heroku-24 SHA256:abc", Command: "bin/web -p 5000\x1b[31m",
+				Crashes: 1, OneOff: true, RestartPolicy: &dynodv1.RestartPolicy{
+					Kind:   dynodv1.RestartPolicy_KIND_BACKOFF,
+					Delays: []*durationpb.Duration{durationpb.New(0), durationpb.New(20 * time.Minute), durationpb.New(320 * time.Minute)}, ResetAfter: durationpb.New(time.Hour),
+				},
 			},
 			{
 				Id: workerID, Generation: 1, App: "shop", Name: "worker.1", Type: "worker", Size: "eco", Lives: 1,

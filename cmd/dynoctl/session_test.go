@@ -142,7 +142,9 @@ func TestRunDetached(t *testing.T) {
 func TestWait(t *testing.T) {
 	a := newAgent(t)
 	ended := &dynodv1.Dyno{Id: webID, App: "shop", Name: "web.1", Phase: dynodv1.Phase_PHASE_COMPLETE, Exit: &dynodv1.Exit{Code: 5}}
-	a.change(func(w *world) { w.news = []*dynodv1.WatchDynosResponse{{Event: &dynodv1.WatchDynosResponse_Changed{Changed: ended}}} })
+	a.change(func(w *world) {
+		w.news = []*dynodv1.WatchDynosResponse{{Event: &dynodv1.WatchDynosResponse_Changed{Changed: ended}}}
+	})
 	want(t, run(t, a, "", "wait", "web.1"), 5, webID+" shop/web.1 complete\n", "")
 	want(t, run(t, a, "", "wait", webID, oldID), 0, webID+" shop/web.1 complete\n"+oldID+" shop/web.1 down\n", "")
 	want(t, run(t, a, "", "wait", workerID), 125, workerID+" shop/worker.1 crashed\n", "dynoctl: its status is lost: shim killed\n")

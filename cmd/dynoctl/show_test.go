@@ -22,27 +22,32 @@ func TestInspect(t *testing.T) {
 	a.change(func(w *world) { w.dynos[1].PhaseSince = morning })
 	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
 		want(t, run(t, a, "", "inspect", word), 0, `
-Id:           1b671a64-40d5-491e-99b0-da01ff1f3341
-Generation:   3
-App:          shop
-Name:         web.1
-Type:         web
-Size:         standard-1x
-Phase:        up
-Since:        2026-01-02T15:04:05Z
-Accepted:     2026-01-02T15:04:05Z
-Artifact:     heroku-24 SHA256:abc
-Command:      bin/web -p 5000\x1b[31m
-Memory:       512MiB
-CPU weight:   100
-CPU ceiling:  1.5 CPUs
-Processes:    256
-Address:      172.16.0.2
-Port:         5000
-Host port:    20000
-Pid:          4711
-Lives:        2
-Last exit:    137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
+Id:            1b671a64-40d5-491e-99b0-da01ff1f3341
+Generation:    3
+App:           shop
+Name:          web.1
+Type:          web
+Size:          standard-1x
+One-off:       yes
+Phase:         up
+Since:         2026-01-02T15:04:05Z
+Accepted:      2026-01-02T15:04:05Z
+Artifact:      heroku-24 SHA256:abc
+Command:       bin/web -p 5000\x1b[31m
+Memory:        512MiB
+CPU weight:    100
+CPU ceiling:   1.5 CPUs
+Processes:     256
+Open files:    10000
+Disk:          4GiB
+Address:       172.16.0.2
+Port:          5000
+Host port:     20000
+Pid:           4711
+Lives:         2
+Last exit:     137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
+Crash policy:  start again after 0s, 20m, 5h20m; reset when up for 1h
+Crashes:       1
 `, "")
 	}
 }
@@ -84,7 +89,10 @@ func TestJSON(t *testing.T) {
   "reason": "",
   "artifact": "",
   "command": "",
-  "stuck": true
+  "stuck": true,
+  "oneOff": false,
+  "crashes": 0,
+  "restartPolicy": null
 }
 `, "")
 	}
@@ -110,6 +118,7 @@ Capacity:        100 dynos, 8GiB memory, 2 CPUs
 Free:            96 dynos, 512MiB memory, 1.5 CPUs
 Pressure:        cpu 12.3%, memory 0.0%, io 0.5%
 containerd:      reachable
+Disk quota:      none
 Logs waiting:    2KiB
 Warning:         no swap
 Warning:         clock\x1b[2J is off

@@ -43,7 +43,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer parts.runtime.Close()
-	settings, err := agentConfig(cfg)
+	settings, err := agentConfig(cfg, parts.runtime.DiskQuota())
 	if err != nil {
 		return err
 	}

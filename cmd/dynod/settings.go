@@ -16,13 +16,11 @@ import (
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/cmd/dynod/config"
+	"github.com/dynod/dynod/runtime"
 )
 
-// swapMultiple is how many quotas a dyno that may swap can fill in all: the point of R15.
-const swapMultiple = 2
-
 // agentConfig is the agent's share of the settings, with what this host offers.
-func agentConfig(cfg config.Config) (agent.Config, error) {
+func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 	memory, swap, err := hostMemory()
 	if err != nil {
 		return agent.Config{}, err
@@ -31,31 +29,41 @@ func agentConfig(cfg config.Config) (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, fmt.Errorf("read boot id: %w", err)
 	}
-	var warnings []string
-	if cfg.Host.UserNamespace == "off" {
-		warnings = append(warnings, "host.user_namespace is off: dynos share the host's user ids")
-	}
 	return agent.Config{
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
 		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, Memory: max(0, memory-cfg.Host.MemoryReserve),
-		KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
-		Resolv: resolvConf(cfg), Warnings: warnings,
+		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
+		Resolv: resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
 	}, nil
+}
+
+// warnings are what an operator should mend.
+func warnings(cfg config.Config, diskQuota string) []string {
+	var all []string
+	if cfg.Host.UserNamespace == "off" {
+		all = append(all, "host.user_namespace is off: dynos share the host's user ids")
+	}
+	bounded := func(s config.Size) bool { return s.Disk > 0 }
+	if diskQuota == runtime.DiskQuotaNone && slices.ContainsFunc(slices.Collect(maps.Values(cfg.Sizes)), bounded) {
+		all = append(all, "disk quotas of sizes are not held: the file system of "+cfg.StateDir+" has no project quotas (ext4 or XFS with prjquota)")
+	}
+	return all
 }
 
 func defaults(cfg config.Config, swap bool) dyno.Defaults {
 	d := dyno.Defaults{
 		Sizes: map[string]dyno.Limits{}, Size: cfg.Defaults.Size, Port: cfg.Defaults.Port,
 		BootTimeout: cfg.Defaults.BootTimeout, Grace: cfg.Defaults.Grace,
+		Restart: dyno.Policy{Delays: cfg.Defaults.CrashDelays, ResetAfter: cfg.Defaults.CrashResetAfter},
 		Sources: dyno.Sources{
 			Stacks: slices.Sorted(maps.Keys(cfg.Artifacts.Stacks)),
 			HTTP:   cfg.Artifacts.AllowHTTPURLs, Files: cfg.Artifacts.AllowFileURLs,
 		},
 	}
 	for name, s := range cfg.Sizes {
-		l := dyno.Limits{Memory: s.Memory, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile}
+		l := dyno.Limits{Memory: s.Memory, R15Percent: s.R15Percent, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile, Disk: s.Disk}
 		if s.Swap && swap {
-			l.Swap = (swapMultiple - 1) * s.Memory
+			l = l.Swapping()
 		}
 		d.Sizes[name] = l
 	}

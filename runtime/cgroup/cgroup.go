@@ -60,27 +60,6 @@ func existing(dirs []string) []string {
 // Exists says whether anything of the group is left.
 func (g Group) Exists() bool { return len(g.dirs()) > 0 }
 
-// OOMKills is how many processes of the group the kernel has killed for want of memory; 0 too when the group is gone.
-func (g Group) OOMKills() (int, error) {
-	path := filepath.Join(mountpoint, "memory", string(g), "memory.oom_control")
-	if Unified() {
-		path = filepath.Join(mountpoint, string(g), "memory.events")
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read memory events: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			return strconv.Atoi(strings.TrimSpace(count))
-		}
-	}
-	return 0, nil
-}
-
 // Kill ends every process of the group by SIGKILL and returns when none is left, or with ctx's error.
 func (g Group) Kill(ctx context.Context) error {
 	for {

@@ -3,20 +3,27 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/containerd/cgroups/v3/cgroup1"
-	"github.com/containerd/cgroups/v3/cgroup2"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
-// Usage is what a group uses now.
+// Usage is what a group uses now. A page is in one of RSS, Swap and Cache.
 type Usage struct {
-	RSS, Swap, Cache uint64        // bytes
-	Limit            uint64        // bytes of memory
-	Pids             uint64        // processes and threads
-	CPU              time.Duration // since the group was made
+	RSS               uint64 // bytes that only swap could make room for: anonymous and shared memory
+	Swap              uint64 // bytes in swap
+	Cache             uint64 // bytes of files
+	Limit             uint64 // bytes of memory
+	PagesIn, PagesOut uint64 // charged and given back since the group was made; 0 on v2, which does not count them
+	Pids              uint64 // processes and threads
+	CPU               time.Duration
 }
 
 // Total is the memory that the contract counts, in bytes.
@@ -29,65 +36,100 @@ func (g Group) Usage() (Usage, error) {
 		read = g.usage2
 	}
 	u, err := read()
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, cgroup1.ErrCgroupDeleted) {
-		return Usage{}, fmt.Errorf("read cgroup %s: %w", g, errdefs.ErrNotFound)
-	}
 	if err != nil {
 		return Usage{}, fmt.Errorf("read cgroup %s: %w", g, err)
 	}
 	return u, nil
 }
 
+// usage1 takes the sums over the group and those below it. Pages that are in swap and still in memory stand in the
+// cache, and not in swap.
 func (g Group) usage1() (Usage, error) {
-	group, err := cgroup1.Load(cgroup1.StaticPath(string(g)), cgroup1.WithHierarchy(counters))
+	memory, err := table(g.file("memory", "memory.stat"))
 	if err != nil {
 		return Usage{}, err
 	}
-	m, err := group.Stat(cgroup1.IgnoreNotExist)
-	if err != nil {
-		return Usage{}, err
-	}
-	memory := m.GetMemory()
-	var swap uint64
-	if both, alone := memory.GetSwap().GetUsage(), memory.GetUsage().GetUsage(); both > alone {
-		swap = both - alone // v1 counts memory and swap together; the two are not read at the same moment
-	}
+	limit, errLimit := number(g.file("memory", "memory.limit_in_bytes"))
+	pids, errPids := number(g.file("pids", "pids.current"))
+	cpu, errCPU := number(g.file("cpuacct", "cpuacct.usage"))
 	return Usage{
-		RSS:   memory.GetTotalRSS(),
-		Swap:  swap,
-		Cache: memory.GetTotalCache(),
-		Limit: memory.GetUsage().GetLimit(),
-		Pids:  m.GetPids().GetCurrent(),
-		CPU:   time.Duration(m.GetCPU().GetUsage().GetTotal()),
-	}, nil
+		RSS:     memory["total_rss"] + memory["total_shmem"],
+		Swap:    memory["total_swap"],
+		Cache:   minus(memory["total_cache"], memory["total_shmem"]+memory["total_swapcached"]),
+		Limit:   limit,
+		PagesIn: memory["total_pgpgin"], PagesOut: memory["total_pgpgout"],
+		Pids: pids,
+		CPU:  time.Duration(cpu),
+	}, errors.Join(errLimit, errPids, errCPU)
 }
 
-// counters are the hierarchies of v1 that are read.
-func counters() ([]cgroup1.Subsystem, error) {
-	return []cgroup1.Subsystem{
-		cgroup1.NewMemory(mountpoint), cgroup1.NewPids(mountpoint), cgroup1.NewCpuacct(mountpoint),
-	}, nil
-}
-
+// usage2: pages that are in swap and still in memory stand in the cache and in swap too.
 func (g Group) usage2() (Usage, error) {
-	group, err := cgroup2.Load(string(g))
+	memory, err := table(g.file("", "memory.stat"))
 	if err != nil {
 		return Usage{}, err
 	}
-	if !g.Exists() {
-		return Usage{}, os.ErrNotExist // Stat of a group that is gone is all zeros
-	}
-	m, err := group.Stat()
-	if err != nil {
+	swap, err := number(g.file("", "memory.swap.current"))
+	if err != nil && !errdefs.IsNotFound(err) { // a kernel without swap
 		return Usage{}, err
 	}
-	memory := m.GetMemory()
+	limit, errLimit := number(g.file("", "memory.max"))
+	pids, errPids := number(g.file("", "pids.current"))
+	cpu, errCPU := table(g.file("", "cpu.stat"))
 	return Usage{
-		RSS:   memory.GetAnon(),
-		Swap:  memory.GetSwapUsage(),
-		Cache: memory.GetFile(),
-		Limit: memory.GetUsageLimit(),
-		Pids:  m.GetPids().GetCurrent(),
-		CPU:   time.Duration(m.GetCPU().GetUsageUsec()) * time.Microsecond,
-	}, nil
+		RSS:   memory["anon"] + memory["shmem"],
+		Swap:  minus(swap, memory["swapcached"]),
+		Cache: minus(memory["file"], memory["shmem"]+memory["swapcached"]),
+		Limit: limit,
+		Pids:  pids,
+		CPU:   time.Duration(cpu["usage_usec"]) * time.Microsecond,
+	}, errors.Join(errLimit, errPids, errCPU)
 }
+
+// file is the path of one file of the group; v2 has no controllers of their own place.
+func (g Group) file(controller, name string) string {
+	if Unified() {
+		controller = ""
+	}
+	return filepath.Join(mountpoint, controller, string(g), name)
+}
+
+// number reads a file that holds one; "max" is the largest.
+func number(path string) (uint64, error) {
+	text, err := read(path)
+	if err != nil {
+		return 0, err
+	}
+	if text = strings.TrimSpace(text); text == "max" {
+		return math.MaxUint64, nil
+	}
+	return strconv.ParseUint(text, 10, 64)
+}
+
+// table reads a file of lines "name number"; other lines are left out.
+func table(path string) (map[string]uint64, error) {
+	text, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]uint64{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
+			rows[name] = n
+		}
+	}
+	return rows, nil
+}
+
+// read is NotFound when the group is gone.
+func read(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return "", fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
+	}
+	return string(data), err
+}
+
+// minus is never below 0: the kernel's counters are not all of one moment.
+func minus(a, b uint64) uint64 { return a - min(a, b) }

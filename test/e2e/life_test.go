@@ -149,26 +149,6 @@ func TestBootTimeout(t *testing.T) {
 	}
 }
 
-// A dyno that takes more than its quota is killed, told so, and its neighbour does not notice.
-func TestOutOfMemory(t *testing.T) {
-	s := open(t, "")
-	neighbour := s.start(s.order(1, "worker.1", "./web worker"))
-	pid := s.await(neighbour, up).GetPid()
-	hog := s.start(s.order(2, "worker.2", "./web alloc 256", func(o *dynodv1.StartDynoRequest) {
-		o.Spec.Limits = &dynodv1.Limits{MemoryBytes: 64 << 20}
-	}))
-	d := s.await(hog, crashed)
-	if !d.GetExit().GetOutOfMemory() || d.GetExit().GetErrorCode() != "R15" || d.GetExit().GetCode() != 137 {
-		t.Errorf("exit: %v", d.GetExit())
-	}
-	if got := s.output(hog, "platform", "to crashed"); !slices.Contains(got, "Error R15 (Memory quota vastly exceeded)") {
-		t.Errorf("got %q", got)
-	}
-	if now := s.get(neighbour); now.GetPhase() != up || now.GetPid() != pid {
-		t.Errorf("the neighbour: %v", now)
-	}
-}
-
 // Every process of a dyno gets SIGTERM, not only the first.
 func TestStopReachesEveryProcess(t *testing.T) {
 	s := open(t, "")

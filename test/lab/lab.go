@@ -185,7 +185,7 @@ func (l *Lab) sweep() error {
 	defer cancel()
 	err := errors.Join(thaw(l.CgroupParent()), killAll(ctx, l.mark()))
 	removeShimFiles(l.containerdState())
-	return errors.Join(err, unmountBelow(l.dir), removeCgroups(ctx, l.CgroupParent()), os.RemoveAll(l.dir))
+	return errors.Join(err, l.swapOff(), unmountBelow(l.dir), removeCgroups(ctx, l.CgroupParent()), os.RemoveAll(l.dir))
 }
 
 // Sweep removes every lab that no living process holds, as left by interrupted runs.

@@ -80,6 +80,9 @@ func TestOpenSweepsWhatAnInterruptedRunLeft(t *testing.T) {
 			t.Errorf("still there: %s", line)
 		}
 	}
+	if strings.Contains(swaps(t), l.Dir()) {
+		t.Errorf("still there: swap:\n%s", swaps(t))
+	}
 	if _, err := os.Stat(socket); err == nil {
 		t.Errorf("the shim's socket %s is still there", socket)
 	}
@@ -128,6 +131,9 @@ func TestInterruptedRun(t *testing.T) {
 	}
 	startContainer(t, l, "left", "/bin/sleep", "300")
 	if err := os.WriteFile(filepath.Join(l.Run(), "note"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Swap(t.Context(), 16); err != nil {
 		t.Fatal(err)
 	}
 	address, err := filepath.Glob(l.Run() + "/containerd/io.containerd.runtime.v2.task/*/left/address")

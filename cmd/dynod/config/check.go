@@ -11,6 +11,9 @@ import (
 // socketPath is the longest path that the kernel binds a unix socket to, in bytes.
 const socketPath = 107
 
+// maxDelays is how long a schedule of restarts may be, as in an order.
+const maxDelays = 100
+
 // reserved can never be addresses of dynos.
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
@@ -93,12 +96,18 @@ func (l *loader) checkOrders() {
 	if l.cfg.Logs.KeepBytes > l.cfg.Logs.SpoolBytes/2 {
 		l.refuse("logs.keep_bytes", "must be at most half of logs.spool_bytes = %s", l.rows["logs.spool_bytes"].value.toml())
 	}
+	if n := len(l.cfg.Defaults.CrashDelays); n == 0 || n > maxDelays {
+		l.refuse("defaults.crash_delays", "must have 1 to %d items", maxDelays)
+	}
 	if _, ok := l.cfg.Sizes[l.cfg.Defaults.Size]; !ok {
 		l.refuse("defaults.size", "must be one of the sizes: %s", strings.Join(slices.Sorted(maps.Keys(l.cfg.Sizes)), ", "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.sizes)) {
 		if l.sizes[name].Memory == 0 {
 			l.problem("sizes.%s.memory: a size of your own needs it", name)
+		}
+		if disk := l.sizes[name].Disk; disk > 0 && disk < mib {
+			l.problem("sizes.%s.disk: must be 0 or at least 1MiB", name)
 		}
 	}
 }

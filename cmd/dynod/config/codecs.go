@@ -74,8 +74,12 @@ func size(n int64) string {
 func formatBytes(n int64) string { return quote(size(n)) }
 
 func duration(to *time.Duration, least, most time.Duration) value {
+	return scalarOf(to, durationCodec(least, most))
+}
+
+func durationCodec(least, most time.Duration) codec[time.Duration] {
 	bounds := shortDuration(least) + " to " + shortDuration(most)
-	return scalarOf(to, codec[time.Duration]{
+	return codec[time.Duration]{
 		kind: "duration", bounds: bounds, takes: takesString,
 		format: func(d time.Duration) string { return quote(shortDuration(d)) },
 		parse: func(text string) (time.Duration, error) {
@@ -85,7 +89,7 @@ func duration(to *time.Duration, least, most time.Duration) value {
 			}
 			return d, nil
 		},
-	})
+	}
 }
 
 // shortDuration leaves out the zeroes at the end: 5m0s is 5m.

@@ -36,10 +36,11 @@ type Log struct {
 
 // Host says how much of the host dynos may have.
 type Host struct {
-	MaxDynos      int
-	MemoryReserve int64  // bytes
-	UserNamespace string // required or off
-	FirstUID      uint32
+	MaxDynos       int
+	MemoryReserve  int64  // bytes
+	UserNamespace  string // required or off
+	SampleInterval time.Duration
+	FirstUID       uint32
 }
 
 // API is the agent's own gRPC service.
@@ -98,20 +99,24 @@ type Attach struct {
 
 // Defaults hold for an order that does not say otherwise.
 type Defaults struct {
-	Size         string
-	Port         uint16
-	BootTimeout  time.Duration
-	Grace        time.Duration
-	KeepFinished time.Duration
+	Size            string
+	Port            uint16
+	BootTimeout     time.Duration
+	Grace           time.Duration
+	KeepFinished    time.Duration
+	CrashDelays     []time.Duration
+	CrashResetAfter time.Duration
 }
 
 // Size is what a dyno of one size may use.
 type Size struct {
-	Memory    int64 // bytes
-	Swap      bool
-	CPUWeight uint64
-	Pids      int64
-	NoFile    uint64
+	Memory     int64 // bytes
+	Swap       bool
+	R15Percent int64
+	CPUWeight  uint64
+	Pids       int64
+	NoFile     uint64
+	Disk       int64 // bytes; 0: no quota
 }
 
 // CaptureSocket is the path on which dynod capture listens.

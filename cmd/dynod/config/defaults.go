@@ -11,13 +11,18 @@ const firstUID = 1879048192
 
 var defaultBlock = netip.MustParsePrefix("172.16.0.0/12")
 
+// crashDelays is Heroku's schedule, as its dev center describes it.
+func crashDelays() []time.Duration {
+	return []time.Duration{0, 20 * time.Minute, 40 * time.Minute, time.Hour, 3 * time.Hour, 320 * time.Minute}
+}
+
 // Default returns the settings of a host whose configuration says nothing.
 func Default() Config {
 	c := Config{
 		StateDir: "/var/lib/dynod",
 		RunDir:   "/run/dynod",
 		Log:      Log{Format: "auto"},
-		Host:     Host{MaxDynos: 256, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID},
+		Host:     Host{MaxDynos: 256, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID, SampleInterval: 20 * time.Second},
 		API:      API{SocketUIDs: []uint32{0}},
 		Upstream: Upstream{Heartbeat: 10 * time.Second},
 		Containerd: Containerd{
@@ -35,6 +40,9 @@ func Default() Config {
 			BootTimeout:  60 * time.Second,
 			Grace:        30 * time.Second,
 			KeepFinished: 5 * time.Minute,
+
+			CrashDelays:     crashDelays(),
+			CrashResetAfter: 10 * time.Minute,
 		},
 		Sizes: defaultSizes(),
 	}

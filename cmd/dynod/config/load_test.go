@@ -134,7 +134,7 @@ func TestEveryKind(t *testing.T) {
 	want.Artifacts.Stacks = map[string]string{"heroku-24": "registry.example.com/stack@sha256:00", "small": "/srv/small.tar"}
 	want.Artifacts.AllowFileURLs = true
 	want.Logs.SpoolBytes = 10_000_000
-	want.Sizes["nano"] = config.Size{Memory: 64 << 20, CPUWeight: 100, Pids: 64, NoFile: 10000}
+	want.Sizes["nano"] = config.Size{Memory: 64 << 20, R15Percent: 200, CPUWeight: 100, Pids: 64, NoFile: 10000, Disk: 4 << 30}
 
 	file := mustLoad(t, `
 		host_name = "host-1.example.com"

@@ -45,6 +45,8 @@ func TestRefused(t *testing.T) {
 		{"name of a size", "[sizes.\"a b\"]\nmemory = \"1GiB\"\n", []string{
 			`config.toml:1:8: "a b" is no name for a size: letters, digits, dashes and underscores`,
 		}},
+		{"little disk", "[sizes.eco]\ndisk = 5\n", []string{`sizes.eco.disk: must be 0 or at least 1MiB`}},
+		{"no schedule", "[defaults]\ncrash_delays = []\n", []string{`config.toml:2:1: defaults.crash_delays = []: must have 1 to 100 items`}},
 		{"own size without memory", "[sizes.mine]\npids = 10\n", []string{`sizes.mine.memory: a size of your own needs it`}},
 		{"key given twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n", []string{
 			`config.toml:3:1: key level is already defined`,

@@ -93,7 +93,7 @@ func sizesTable(b *strings.Builder) {
 	for _, s := range sizeSettings("", &Size{}) {
 		fmt.Fprintf(b, " %s |", s.name())
 	}
-	b.WriteString("\n|---|---|---|---|---|---|\n")
+	b.WriteString("\n|" + strings.Repeat("---|", 1+len(sizeSettings("", &Size{}))) + "\n")
 	sizes := Default().Sizes
 	for _, name := range sizesByMemory(sizes) {
 		size := sizes[name]

@@ -70,6 +70,7 @@ func (c *Config) placeSettings() []*setting {
 
 		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes one of as many slots: address, host port, range of ids."},
 		{key: "host.memory_reserve", value: bytes(&c.Host.MemoryReserve, 0, 1<<40), doc: "Memory that is never promised to dynos, for the system and dynod."},
+		{key: "host.sample_interval", value: duration(&c.Host.SampleInterval, 100*time.Millisecond, time.Hour), doc: "Time between two looks at a dyno's memory: R14, R15 and runtime metrics."},
 		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
 		{key: "host.first_uid", value: whole(&c.Host.FirstUID, 65536, 1<<32-65537), doc: "First host user and group id of slot 0; every slot takes the next 65536."},
 	}
@@ -123,6 +124,8 @@ func (c *Config) dynoSettings() []*setting {
 		{key: "defaults.boot_timeout", value: duration(&c.Defaults.BootTimeout, time.Second, time.Hour), doc: "Time that a web dyno has to listen on $PORT."},
 		{key: "defaults.grace", value: duration(&c.Defaults.Grace, 0, time.Hour), doc: "Time from SIGTERM to SIGKILL."},
 		{key: "defaults.keep_finished", value: duration(&c.Defaults.KeepFinished, 0, 30*24*time.Hour), doc: "Time that record and output of a dyno that ended are kept at least."},
+		{key: "defaults.crash_delays", value: list(&c.Defaults.CrashDelays, durationCodec(0, 30*24*time.Hour)), doc: "Pauses after the first, second, … crash of a dyno whose order has a restart policy with backoff; the last repeats."},
+		{key: "defaults.crash_reset_after", value: duration(&c.Defaults.CrashResetAfter, time.Second, 30*24*time.Hour), doc: "Time that such a dyno has to be up to have its earlier crashes forgotten."},
 	}
 }
 
@@ -132,8 +135,10 @@ func sizeSettings(name string, s *Size) []*setting {
 	return []*setting{
 		{key: key + "memory", value: bytes(&s.Memory, 16*mib, 1<<44), doc: "Memory quota."},
 		{key: key + "swap", value: boolean(&s.Swap), doc: "May swap beyond the quota, where the host has swap."},
+		{key: key + "r15_percent", value: whole(&s.R15Percent, 101, 1000), doc: "Memory and swap, in percent of the quota, at which a dyno is killed (R15); the room in swap ends there."},
 		{key: key + "cpu_weight", value: whole(&s.CPUWeight, 1, 10000), doc: "Relative share of CPU time when CPUs are busy; 100 is the share of a small dyno."},
 		{key: key + "pids", value: whole(&s.Pids, 8, 4194304), doc: "Most processes and threads together."},
 		{key: key + "nofile", value: whole(&s.NoFile, 64, 1<<20), doc: "Most open files of a process."},
+		{key: key + "disk", value: bytes(&s.Disk, 0, 1<<50), doc: "What a dyno may write to disk, where the file system of state_dir has project quotas. 0: no bound."},
 	}
 }

@@ -9,20 +9,25 @@ const (
 
 	sharedFiles = 10_000  // open files of a shared size
 	largeFiles  = 1 << 20 // the kernel's default ceiling of RLIMIT_NOFILE
+
+	r15Percent = 200
+
+	sharedDisk = 4 * gib // of a shared size
+	largeDisk  = 16 * gib
 )
 
 // defaultSizes is the table of sizes that app owners know by name.
 func defaultSizes() map[string]Size {
-	shared := Size{Memory: 512 * mib, Swap: true, CPUWeight: oneShare, Pids: 256, NoFile: sharedFiles}
-	private := Size{Memory: 1024 * mib, CPUWeight: wholeShare, Pids: 512, NoFile: largeFiles}
+	shared := Size{Memory: 512 * mib, Swap: true, R15Percent: r15Percent, CPUWeight: oneShare, Pids: 256, NoFile: sharedFiles, Disk: sharedDisk}
+	private := Size{Memory: 1024 * mib, R15Percent: r15Percent, CPUWeight: wholeShare, Pids: 512, NoFile: largeFiles, Disk: largeDisk}
 	return map[string]Size{
 		"eco":               shared,
 		"basic":             shared,
 		"standard-1x":       shared,
-		"standard-2x":       {Memory: 1024 * mib, Swap: true, CPUWeight: 2 * oneShare, Pids: 512, NoFile: sharedFiles},
+		"standard-2x":       {Memory: 1024 * mib, Swap: true, R15Percent: r15Percent, CPUWeight: 2 * oneShare, Pids: 512, NoFile: sharedFiles, Disk: sharedDisk},
 		"private-s":         private,
 		"shield-s":          private,
-		"private-m":         {Memory: 2560 * mib, CPUWeight: wholeShare, Pids: 16384, NoFile: largeFiles},
+		"private-m":         {Memory: 2560 * mib, R15Percent: r15Percent, CPUWeight: wholeShare, Pids: 16384, NoFile: largeFiles, Disk: largeDisk},
 		"performance-m":     performance(2560, 16384),
 		"performance-l":     performance(14336, 32768),
 		"performance-l-ram": performance(30720, 24576),
@@ -32,10 +37,10 @@ func defaultSizes() map[string]Size {
 }
 
 func performance(memoryMiB, pids int64) Size {
-	return Size{Memory: memoryMiB * mib, Swap: true, CPUWeight: wholeShare, Pids: pids, NoFile: largeFiles}
+	return Size{Memory: memoryMiB * mib, Swap: true, R15Percent: r15Percent, CPUWeight: wholeShare, Pids: pids, NoFile: largeFiles, Disk: largeDisk}
 }
 
 // newSize is what a size starts from that the table above does not know; its memory has to be given.
 func newSize() Size {
-	return Size{CPUWeight: oneShare, Pids: 256, NoFile: sharedFiles}
+	return Size{R15Percent: r15Percent, CPUWeight: oneShare, Pids: 256, NoFile: sharedFiles, Disk: sharedDisk}
 }

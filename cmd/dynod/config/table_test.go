@@ -40,7 +40,7 @@ func TestFlagsReachTheirFields(t *testing.T) {
 	samples := map[string]string{
 		"path": "/other", "cgroup path": "/other", "host name": "other", "name": "eco", "address and port": "other:2",
 		"number": "2000", "size": "2MiB", "duration": "7s", "boolean": "true", "network": "10.0.0.0/8",
-		"number list": "2000", "word list": "other", "address list": "10.0.0.2", "image table": "s=/s.tar",
+		"number list": "2000", "word list": "other", "address list": "10.0.0.2", "duration list": "7s", "image table": "s=/s.tar",
 	}
 	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "log.level": "error", "log.format": "text"}
 
@@ -190,12 +190,24 @@ func TestDefaultSizesKeepTheContract(t *testing.T) {
 	} {
 		for name := range strings.FieldsSeq(want.names) {
 			got := config.Default().Sizes[name]
-			if got.Memory != want.memoryMiB<<20 || got.Pids != want.pids || got.Swap != want.swap {
+			if got.Memory != want.memoryMiB<<20 || got.Pids != want.pids || got.Swap != want.swap || got.R15Percent != 200 {
 				t.Errorf("%s = %+v, want %+v", name, got, want)
 			}
 		}
 	}
 	sizes := config.Default().Sizes
+	for name, size := range sizes {
+		files, weight := uint64(1<<20), uint64(10000)
+		switch name {
+		case "eco", "basic", "standard-1x":
+			files, weight = 10000, 100
+		case "standard-2x":
+			files, weight = 10000, 200
+		}
+		if size.NoFile != files || size.CPUWeight != weight || size.Disk == 0 {
+			t.Errorf("%s = %+v, want %d open files, weight %d, a disk quota", name, size, files, weight)
+		}
+	}
 	if sizes["standard-2x"].CPUWeight != 2*sizes["standard-1x"].CPUWeight {
 		t.Error("standard-2x has not twice the share of standard-1x")
 	}

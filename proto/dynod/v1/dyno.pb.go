@@ -1326,7 +1326,8 @@ type Exit struct {
 	OutOfMemory bool `protobuf:"varint,3,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	// When it was seen.
 	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
-	// Set when the platform lost the dyno and code is unknown (-1): shim killed, host rebooted, …
+	// Set when it was the platform's fault. The platform lost the dyno and code is unknown (-1): shim killed, host
+	// rebooted, …; or the host ran out of memory and ended a dyno that kept its quota (137).
 	PlatformFailure string `protobuf:"bytes,5,opt,name=platform_failure,json=platformFailure,proto3" json:"platform_failure,omitempty"`
 	// Heroku's error code where one applies: "R10", "R15", "R17", "R99", …
 	ErrorCode     string `protobuf:"bytes,6,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`

@@ -1,0 +1,75 @@
+package runtime
+
+import (
+	"os"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/runtime/quota"
+)
+
+// How the bounds of what dynos write are held.
+const (
+	DiskQuotaProject = "project" // by project quotas of the filesystem below Config.Dir
+	DiskQuotaNone    = "none"    // not at all: it has none
+)
+
+const (
+	// firstProject is the project of slot 0; others follow. It is far from the small numbers that people choose.
+	firstProject = 0x64790000
+	// bytesAFile is how much of its disk a dyno has for each file, as filesystems reckon themselves.
+	bytesAFile = 16 << 10
+	// leastFiles is room for what a dyno starts with and some more.
+	leastFiles = 1024
+)
+
+// DiskQuota says how disk quotas are held here, as found at the start.
+func (r *Runtime) DiskQuota() string { return r.diskQuota }
+
+func findDiskQuota(dir string) (string, error) {
+	err := quota.Supported(dir)
+	switch {
+	case err == nil:
+		return DiskQuotaProject, nil
+	case errdefs.IsNotImplemented(err):
+		return DiskQuotaNone, nil
+	}
+	return "", err
+}
+
+// boundDisk gives the dyno's directory to its slot's project, before anything is in it.
+func (r *Runtime) boundDisk(c Container, p place) error {
+	if r.diskQuota != DiskQuotaProject {
+		return nil
+	}
+	if err := os.MkdirAll(p.disk, 0o700); err != nil {
+		return err
+	}
+	limit := quota.Limit{Bytes: c.Limits.Disk}
+	if limit.Bytes > 0 {
+		limit.Files = max(leastFiles, limit.Bytes/bytesAFile)
+	}
+	return quota.Assign(p.disk, firstProject+uint32(c.Slot), limit)
+}
+
+// removeDisk removes what the dyno has written and the bound on it. The bound goes first: as long as the directory is
+// there, it says whose it is.
+func (r *Runtime) removeDisk(p place) error {
+	if r.diskQuota == DiskQuotaProject {
+		if err := r.unboundDisk(p); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(p.disk)
+}
+
+func (r *Runtime) unboundDisk(p place) error {
+	project, err := quota.Project(p.disk)
+	if errdefs.IsNotFound(err) || err == nil && project < firstProject { // made before there were quotas
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return quota.Release(p.disk, project)
+}
