@@ -60,6 +60,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	close(a.ready)
+	a.group.Go(func() { a.keepRoom(ctx) })
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {

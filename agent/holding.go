@@ -64,9 +64,12 @@ func (h *holding) gather(ctx context.Context) error {
 }
 
 func (h *holding) prepare(ctx context.Context) error {
-	p, err := h.Runtime.Prepare(ctx, h.artifact())
-	h.image = dyno.Image{Entrypoint: p.Entrypoint, Command: p.Cmd, Environment: p.Env, Directory: p.Dir}
-	return wrap("prepare artifact", err)
+	p, err := h.Runtime.Prepare(ctx, h.rec.ID, h.artifact())
+	if err != nil {
+		return wrap("prepare artifact", err)
+	}
+	h.image = dyno.Image{Entrypoint: p.Entrypoint, Command: p.Cmd, Environment: p.Env, Directory: p.Dir, Buildpacks: (*dyno.Buildpacks)(p.Buildpacks)}
+	return wrap("check image", h.rec.Spec.Fits(h.image))
 }
 
 // regain finds again what an earlier agent gave to a container that runs. dyno-init holds its pipes if and only if it
@@ -134,7 +137,10 @@ func (h *holding) networkRequest() network.Request {
 }
 
 func (h *holding) artifact() runtime.Artifact {
-	a, secret := h.rec.Spec.Artifact, h.rec.Spec.Secret
+	return artifact(h.rec.Spec.Artifact, h.rec.Spec.Secret)
+}
+
+func artifact(a dyno.Artifact, secret dyno.Secret) runtime.Artifact {
 	if a.Image != "" {
 		return runtime.Artifact{Image: &runtime.Image{Ref: a.Image, Username: secret.Username, Password: secret.Password}}
 	}

@@ -98,10 +98,14 @@ func (r *runner) neverRan(ctx context.Context, err error) (exit *dyno.Exit, left
 	r.log.Error("start", "err", err)
 	lost := dyno.Lost(err.Error(), time.Now())
 	var sum *runtime.ChecksumError
-	if errors.As(err, &sum) {
+	var unfit *dyno.UnfitError
+	switch {
+	case errors.As(err, &sum):
 		lost.Error = dyno.R17
 		r.say(ctx, dyno.LineChecksum(sum.Expected, sum.Actual))
-	} else {
+	case errors.As(err, &unfit):
+		r.say(ctx, dyno.LinePlatform(unfit.Problem))
+	default:
 		r.say(ctx, dyno.LinePlatform("The dyno could not be started")) // the reason names parts of the host: it is upstream's
 	}
 	return &lost, false

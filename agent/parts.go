@@ -19,8 +19,9 @@ import (
 // Runtime runs one container per id. All methods may be called again at any time, from the goroutine of that id's
 // runner or a step of it; ctx bounds the wait, and what was begun is found again by the next call.
 type Runtime interface {
-	// Prepare brings the artifact to this host, verified. A *runtime.ChecksumError means that it is not what was ordered.
-	Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepared, error)
+	// Prepare brings the artifact to this host for a dyno, verified; it stays until Delete. A *runtime.ChecksumError means
+	// that it is not what was ordered.
+	Prepare(ctx context.Context, id string, a runtime.Artifact) (runtime.Prepared, error)
 	// Create makes rootfs, container and task, not started. Its artifact must be prepared, its namespace there.
 	Create(ctx context.Context, c runtime.Container) error
 	// Start starts the task: dyno-init runs and waits for its plan.
@@ -54,6 +55,21 @@ type Runtime interface {
 	List(ctx context.Context) ([]runtime.Found, error)
 	// Ping says whether containerd answers.
 	Ping(ctx context.Context) error
+
+	// The cache of artifacts; from any goroutine.
+
+	// Keep keeps the artifact of a dyno that has no container between two lives, until Delete; it fetches nothing.
+	Keep(id string, a runtime.Artifact) error
+	// Fetch brings an artifact to this host ahead of any dyno, joining a fetch that is under way. It yields how far that is
+	// about twice a second and at the end, or an error as the last; who stops listening does not stop the fetch.
+	Fetch(ctx context.Context, a runtime.Artifact) iter.Seq2[runtime.Progress, error]
+	// Fetched has a token when artifacts have come since it was last read. One reader.
+	Fetched() <-chan struct{}
+	// Artifacts is all that is here, by name.
+	Artifacts(ctx context.Context) ([]runtime.Cached, error)
+	// Remove removes artifacts, but none that a dyno has between Prepare (or Keep) and Delete, that is being fetched or is a stack.
+	// It returns the names of those that went, with an error too, and finishes what it has begun when ctx ends.
+	Remove(ctx context.Context, names ...string) ([]string, error)
 }
 
 // Network gives one namespace per id. All methods may be called again at any time.
@@ -122,6 +138,7 @@ type Config struct {
 	DiskQuota    string        // how disk quotas are held: project or none
 	KeepFinished time.Duration // how long a finished dyno stays visible at least
 	AwaitReports bool          // there is a control plane: a dyno's end is kept until it is acknowledged
+	Keeping      dyno.Keeping  // of artifacts
 	Resolv       []byte        // /etc/resolv.conf of every dyno
 	Warnings     []string      // what an operator should mend, found at start
 }

@@ -114,6 +114,7 @@ func (r *runner) pause(ctx context.Context) bool {
 	if r.rec.Phase != dyno.Crashed {
 		return true
 	}
+	r.keepArtifact()
 	timer := time.NewTimer(time.Until(r.rec.NextStart))
 	defer timer.Stop()
 	for r.rec.Phase == dyno.Crashed {
@@ -126,6 +127,9 @@ func (r *runner) pause(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		}
+	}
+	if r.rec.Ended() {
+		r.release(ctx) // the artifact that was kept, and the dyno's place on this host
 	}
 	return r.rec.Phase == dyno.Starting
 }

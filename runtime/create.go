@@ -49,7 +49,7 @@ type Limits struct {
 	Disk      int64  // bytes that it may write, where DiskQuota says that they are counted
 }
 
-// Create makes a dyno's container, which then waits to be started. The artifact must have been prepared. A
+// Create makes a dyno's container, which then waits to be started. The artifact must have been prepared for it. A
 // container of this id with a task, in whatever state, is kept as it is; parts of one are removed and made anew.
 // After an error nothing is left, unless the error says so.
 func (r *Runtime) Create(ctx context.Context, c Container) error {
@@ -60,7 +60,7 @@ func (r *Runtime) Create(ctx context.Context, c Container) error {
 	if !errdefs.IsNotFound(err) {
 		return err
 	}
-	if err := r.Delete(ctx, c.ID); err != nil {
+	if err := r.remove(ctx, c.ID); err != nil {
 		return fmt.Errorf("clear away remains: %w", err)
 	}
 	if err := r.createAll(ctx, c); err != nil {
@@ -89,7 +89,7 @@ func (r *Runtime) firstID(slot int) uint32 {
 }
 
 func (r *Runtime) createAll(ctx context.Context, c Container) error {
-	layers, err := r.layers(ctx, c.Artifact)
+	layers, held, err := r.layers(ctx, c.ID, c.Artifact)
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,9 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 	}
 	if err := place.make(c, int(first)); err != nil {
 		return fmt.Errorf("make directories: %w", err)
+	}
+	if err := place.note(held); err != nil {
+		return err
 	}
 	err = rootfs.Mount(rootfs.Tree{
 		Lower: layers, Upper: place.upper(), Work: place.work(), Scratch: place.scratch(), Target: place.rootfs(),

@@ -15,8 +15,17 @@ import (
 
 // Delete removes everything of a dyno, killing it first if it lives. It does as much as it can: each piece may be
 // missing, and one that cannot be removed does not keep the others. nil when nothing is left; otherwise call it again.
-// It takes at most 30 s.
+// It takes at most 30 s. Its artifact is free to be removed then.
 func (r *Runtime) Delete(ctx context.Context, id string) error {
+	if err := r.remove(ctx, id); err != nil {
+		return err
+	}
+	r.cache.Release(id)
+	return nil
+}
+
+// remove is Delete, but the dyno goes on to hold its artifact.
+func (r *Runtime) remove(ctx context.Context, id string) error {
 	if err := check(id); err != nil {
 		return err
 	}

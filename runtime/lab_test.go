@@ -143,12 +143,20 @@ func (h *host) container(a runtime.Artifact) *dyno {
 	return d
 }
 
+// nobody is a dyno that is never made.
+const nobody = "00000000-0000-4000-8000-00000000dead"
+
+// Prepare prepares an artifact for nobody.
+func (h *host) Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepared, error) {
+	return h.Runtime.Prepare(ctx, nobody, a)
+}
+
 // created is a dyno whose container waits to be started.
 func (h *host) created(a runtime.Artifact) *dyno {
 	h.t.Helper()
-	_, err := h.Prepare(h.ctx, a)
-	must(h.t, err)
 	d := h.container(a)
+	_, err := h.Runtime.Prepare(h.ctx, d.ID, a)
+	must(h.t, err)
 	must(h.t, h.Create(h.ctx, d.Container))
 	return d
 }

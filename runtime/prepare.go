@@ -33,35 +33,50 @@ type Slug struct {
 // ChecksumError is a slug that is not the one that was ordered.
 type ChecksumError = slugs.ChecksumError
 
-// Prepared is what an image says about its command; nothing for a slug. Labels, users, volumes and ports of images
-// are never looked at.
+// Prepared is what an image says about its command; nothing for a slug. Users, volumes and ports of images are never
+// looked at, nor labels but that of Cloud Native Buildpacks.
 type Prepared struct {
 	Entrypoint, Cmd, Env []string
 	Dir                  string
+	Buildpacks           *Buildpacks // nil for an image that Cloud Native Buildpacks did not build
 }
 
-// Prepare makes an artifact present, verified and unpacked: at once if it is already, and once however many
-// ask. It goes on for the others when one caller's ctx ends. *ChecksumError, InvalidArgument and NotFound will not get
-// better by asking again; other errors may.
-func (r *Runtime) Prepare(ctx context.Context, a Artifact) (Prepared, error) {
-	if err := a.check(); err != nil {
+// Buildpacks is what a Cloud Native Buildpacks image says about itself.
+type Buildpacks = images.Buildpacks
+
+// Prepare makes an artifact present, verified and unpacked for a dyno: at once if it is already, and once however many
+// ask. It stays until the dyno is deleted. A fetch goes on for the others when one caller's ctx ends. *ChecksumError,
+// InvalidArgument and NotFound will not get better by asking again; other errors may.
+func (r *Runtime) Prepare(ctx context.Context, id string, a Artifact) (Prepared, error) {
+	if err := check(id); err != nil {
 		return Prepared{}, err
 	}
-	if a.Slug != nil {
-		return Prepared{}, r.prepareSlug(ctx, *a.Slug)
-	}
-	ref := images.Ref{Name: a.Image.Ref, Username: a.Image.Username, Password: a.Image.Password}
-	if filepath.IsAbs(ref.Name) && !r.config.AllowFile {
-		return Prepared{}, fmt.Errorf("check artifact: %w: images by path are not allowed here", errdefs.ErrInvalidArgument)
-	}
-	if err := r.fetchImage(ctx, ref); err != nil {
-		return Prepared{}, err
-	}
-	image, err := r.lookup(ctx, ref.Name)
+	n, err := r.need(a)
 	if err != nil {
 		return Prepared{}, err
 	}
-	return Prepared{Entrypoint: image.Entrypoint, Cmd: image.Cmd, Env: image.Env, Dir: image.Dir}, nil
+	r.cache.Hold(id, n.keys()...)
+	if err := r.fetch(ctx, n); err != nil || a.Slug != nil {
+		return Prepared{}, err
+	}
+	image, err := r.lookup(ctx, n.image.Name)
+	if err != nil {
+		return Prepared{}, err
+	}
+	return Prepared{Entrypoint: image.Entrypoint, Cmd: image.Cmd, Env: image.Env, Dir: image.Dir, Buildpacks: image.Buildpacks}, nil
+}
+
+// Keep keeps an artifact from being removed until the dyno is deleted, whether it is here or not. It outlives no restart.
+func (r *Runtime) Keep(id string, a Artifact) error {
+	if err := check(id); err != nil {
+		return err
+	}
+	n, err := r.need(a)
+	if err != nil {
+		return err
+	}
+	r.cache.Hold(id, n.keys()...)
+	return nil
 }
 
 func (a Artifact) check() error {
@@ -71,21 +86,34 @@ func (a Artifact) check() error {
 	return nil
 }
 
-func (r *Runtime) prepareSlug(ctx context.Context, s Slug) error {
-	stack, err := r.stack(s.Stack)
-	if err != nil {
-		return err
+// needs are what an artifact is put together from: an image, and a slug on it or none.
+type needs struct {
+	image images.Ref
+	name  string // of the image, in containerd
+	slug  slugs.Slug
+}
+
+// need checks an artifact and names its parts.
+func (r *Runtime) need(a Artifact) (n needs, err error) {
+	if err := a.check(); err != nil {
+		return n, err
 	}
-	sum, err := slugs.Sum(s.SHA256)
-	if err != nil {
-		return err
+	if a.Slug != nil {
+		n.slug.URL = a.Slug.URL
+		if n.image.Name, err = r.stack(a.Slug.Stack); err != nil {
+			return n, err
+		}
+		if n.slug.SHA256, err = slugs.Sum(a.Slug.SHA256); err != nil {
+			return n, err
+		}
+	} else {
+		n.image = images.Ref{Name: a.Image.Ref, Username: a.Image.Username, Password: a.Image.Password}
+		if filepath.IsAbs(n.image.Name) && !r.config.AllowFile {
+			return n, fmt.Errorf("check artifact: %w: images by path are not allowed here", errdefs.ErrInvalidArgument)
+		}
 	}
-	if err := r.fetchImage(ctx, images.Ref{Name: stack}); err != nil {
-		return fmt.Errorf("prepare stack %s: %w", s.Stack, err)
-	}
-	return r.once(ctx, "slug "+sum, func(ctx context.Context) error {
-		return r.slugs.Fetch(ctx, slugs.Slug{URL: s.URL, SHA256: sum})
-	})
+	n.name, err = images.Name(n.image.Name)
+	return n, err
 }
 
 func (r *Runtime) stack(name string) (string, error) {
@@ -96,66 +124,34 @@ func (r *Runtime) stack(name string) (string, error) {
 	return ref, nil
 }
 
-// fetchImage joins only those who come with the same credentials: who may not have an image must not get it because
-// somebody else is just fetching it.
-func (r *Runtime) fetchImage(ctx context.Context, ref images.Ref) error {
-	key := fmt.Sprintf("image %q %q %q", ref.Name, ref.Username, ref.Password)
-	return r.once(ctx, key, func(ctx context.Context) error { return r.images.Fetch(ctx, ref) })
-}
-
 func (r *Runtime) lookup(ctx context.Context, ref string) (images.Image, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return r.images.Lookup(ctx, ref)
 }
 
-// once runs f unless it runs already under the same key, and waits for it. f ends with the Runtime, not with ctx.
-func (r *Runtime) once(ctx context.Context, key string, f func(context.Context) error) error {
-	r.mu.Lock() // Close waits for what has begun before it, and nothing begins after
-	if r.life.Err() != nil {
-		r.mu.Unlock()
-		return fmt.Errorf("fetch artifact: the runtime is closed: %w", errdefs.ErrUnavailable)
-	}
-	r.fetches.Add(1)
-	r.mu.Unlock()
-	result := r.flight.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(r.life, fetchTimeout)
-		defer cancel()
-		return nil, f(ctx)
-	})
-	done := make(chan error, 1)
-	go func() {
-		defer r.fetches.Done()
-		done <- (<-result).Err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("wait for artifact: %w", ctx.Err())
-	}
-}
-
-// layers are the directories of an artifact that is present, the topmost first.
-func (r *Runtime) layers(ctx context.Context, a Artifact) ([]string, error) {
-	if err := a.check(); err != nil {
-		return nil, err
-	}
-	if a.Image != nil {
-		image, err := r.lookup(ctx, a.Image.Ref)
-		return image.Layers, err
-	}
-	stack, err := r.stack(a.Slug.Stack)
+// layers are the directories of what a dyno is made of, the topmost first, and what it holds by that.
+func (r *Runtime) layers(ctx context.Context, id string, a Artifact) ([]string, hold, error) {
+	n, err := r.need(a)
 	if err != nil {
-		return nil, err
+		return nil, hold{}, err
 	}
-	image, err := r.lookup(ctx, stack)
+	r.cache.Hold(id, n.keys()...)
+	image, err := r.lookup(ctx, n.image.Name)
 	if err != nil {
-		return nil, fmt.Errorf("find stack %s: %w", a.Slug.Stack, err)
+		return nil, hold{}, err
 	}
-	slug, err := r.slugs.Path(a.Slug.SHA256)
+	h := hold{Image: n.name, Chain: image.Chain, Slug: n.slug.SHA256}
+	r.cache.Hold(id, h.keys()...) // before they are looked for: nobody removes them now
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	layers, err := r.images.Layers(ctx, image)
+	if err != nil || a.Slug == nil {
+		return layers, h, err
+	}
+	slug, err := r.slugs.Path(n.slug.SHA256)
 	if err != nil {
-		return nil, err
+		return nil, h, err
 	}
-	return append([]string{slug}, image.Layers...), nil
+	return append([]string{slug}, layers...), h, nil
 }

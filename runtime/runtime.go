@@ -23,10 +23,10 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
-	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/dynod/dynod/runtime/cache"
 	"github.com/dynod/dynod/runtime/images"
 	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/slugs"
@@ -66,9 +66,13 @@ type Config struct {
 	MaxSlugBytes         int64 // compressed; 500 MB if zero
 	MaxSlugUnpackedBytes int64 // the files together; 4 GB if zero
 
+	RegistryHostsDir    string   // a directory for each registry with containerd's hosts.toml; empty: none
 	PlainHTTPRegistries []string // hosts, with port, that are spoken to without TLS
 	AllowHTTP           bool     // fetch slugs by http:// too
 	AllowFile           bool     // slugs by file:// and images by path too
+
+	Stall time.Duration // how long a server may send nothing of an artifact; 30 s if zero
+	Pause time.Duration // before the fetch of a slug that broke is continued for the first time; 250 ms if zero
 }
 
 func (c *Config) complete() error {
@@ -76,6 +80,7 @@ func (c *Config) complete() error {
 	c.CgroupParent = or(c.CgroupParent, "/dynos")
 	c.UserNamespace = or(c.UserNamespace, UserNamespaceRequired)
 	c.MaxSlugBytes = or(c.MaxSlugBytes, 500_000_000)
+	c.Stall, c.Pause = or(c.Stall, 30*time.Second), or(c.Pause, 250*time.Millisecond)
 	c.MaxSlugUnpackedBytes = or(c.MaxSlugUnpackedBytes, 4_000_000_000)
 	for _, path := range []string{c.Address, c.Dir, c.RunDir, c.Init, c.CgroupParent} {
 		if !filepath.IsAbs(path) {
@@ -107,17 +112,19 @@ type Runtime struct {
 	client *containerd.Client
 	images *images.Store
 	slugs  *slugs.Store
+	cache  *cache.Cache
 	log    *slog.Logger
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
 	fetches sync.WaitGroup
-	flight  singleflight.Group
+	fetched chan struct{} // has a token when an artifact has come since it was last looked
 	create  chan struct{} // holds a token for each container that is being made
 
 	diskQuota string
 
 	mu        sync.Mutex
+	flights   map[string]*flight
 	processes map[string]*process
 	sessions  map[*session]struct{} // that run
 	warned    sync.Once
@@ -136,11 +143,11 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err != nil {
 		return nil, err
 	}
-	store, err := slugs.Open(slugs.Config{
-		Dir: filepath.Join(config.Dir, "slugs"), Owner: spec.UID,
-		MaxBytes: config.MaxSlugBytes, MaxUnpackedBytes: config.MaxSlugUnpackedBytes,
-		AllowHTTP: config.AllowHTTP, AllowFile: config.AllowFile,
-	}, log)
+	held, err := openCache(config)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openSlugs(config, held, log)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +157,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Runtime{
-		config: config, client: client, images: images.New(client, config.PlainHTTPRegistries), slugs: store, log: log,
-		life: life, end: end, create: make(chan struct{}, creating), processes: map[string]*process{},
+		config: config, client: client, slugs: store, cache: held, log: log,
+		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
+		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
+		flights: map[string]*flight{}, processes: map[string]*process{},
 		sessions: map[*session]struct{}{}, diskQuota: diskQuota,
 	}, nil
 }
@@ -201,7 +210,9 @@ func probe(config Config) error {
 
 // Close ends fetches, hangs up what Exec has started, and lets go of containerd. Dynos go on.
 func (r *Runtime) Close() error {
-	r.end()
+	r.mu.Lock()
+	r.end() // no fetch begins any more
+	r.mu.Unlock()
 	r.fetches.Wait()
 	r.closeSessions()
 	r.mu.Lock()

@@ -27,7 +27,7 @@ type Runtime struct {
 	creates    int
 	launches   int
 	execs      []*Process
-	prepared   runtime.Prepared
+	cache      cache
 }
 
 type container struct {
@@ -42,7 +42,10 @@ type container struct {
 
 // NewRuntime is an empty one.
 func NewRuntime() *Runtime {
-	return &Runtime{containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{}}
+	return &Runtime{
+		containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{},
+		cache: cache{fetched: make(chan struct{}, 1), held: map[string]runtime.Artifact{}},
+	}
 }
 
 // Fail makes a method fail until err is nil again.
@@ -141,24 +144,6 @@ func (r *Runtime) find(id string) (*container, error) {
 		return c, nil
 	}
 	return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
-}
-
-// Prepared makes Prepare say so of every image.
-func (r *Runtime) Prepared(p runtime.Prepared) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.prepared = p
-}
-
-// Prepare is what Prepared said.
-func (r *Runtime) Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepared, error) {
-	err := r.enter(ctx, "Prepare")
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a.Image == nil {
-		return runtime.Prepared{}, err
-	}
-	return r.prepared, err
 }
 
 // Create makes a container unless it is there.
@@ -288,6 +273,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.cache.held, id)
 	if c := r.containers[id]; c != nil {
 		c.end(runtime.Exit{Code: 137, Signal: 9})
 		delete(r.containers, id)

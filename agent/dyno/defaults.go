@@ -50,21 +50,20 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 	if err := s.Validate(); err != nil {
 		return s, err
 	}
-	return s, d.Sources.admit(s)
+	return s, d.Sources.admit(s).orNil()
 }
 
 // admit refuses what this host would not fetch. The URL itself is secret and stands in no error.
-func (from Sources) admit(s Spec) error {
-	var v Invalid
+func (from Sources) admit(s Spec) (v Invalid) {
 	if s.Artifact.Image != "" {
 		v.unless(from.Files || !strings.HasPrefix(s.Artifact.Image, "/"), "spec.artifact.image.reference", "paths are not allowed on this host")
-		return v.orNil()
+		return v
 	}
 	v.unless(slices.Contains(from.Stacks, s.Artifact.Stack), "spec.artifact.slug.stack", "unknown stack %.80q; known: %s", s.Artifact.Stack, strings.Join(from.Stacks, ", "))
 	u, err := url.Parse(s.Secret.SlugURL)
 	known := err == nil && (u.Scheme == "https" || u.Scheme == "http" && from.HTTP || u.Scheme == "file" && from.Files)
 	v.unless(known, "spec.artifact.slug.url", "must be an https URL")
-	return v.orNil()
+	return v
 }
 
 // releaseLimit is how long a release may take that an order does not limit.

@@ -11,10 +11,11 @@ import (
 
 // Image is what the configuration of an image asks for; zero for a slug.
 type Image struct {
-	Entrypoint  []string `json:"entrypoint,omitempty"`
-	Command     []string `json:"command,omitempty"`
-	Environment []string `json:"environment,omitempty"`
-	Directory   string   `json:"directory,omitempty"`
+	Entrypoint  []string    `json:"entrypoint,omitempty"`
+	Command     []string    `json:"command,omitempty"`
+	Environment []string    `json:"environment,omitempty"`
+	Directory   string      `json:"directory,omitempty"`
+	Buildpacks  *Buildpacks `json:"buildpacks,omitempty"` // nil for an image that Cloud Native Buildpacks did not build
 }
 
 // Home of every dyno, and its working directory unless an image says otherwise.
@@ -32,6 +33,8 @@ func (s Spec) Arguments(image Image) []string {
 	switch {
 	case s.Artifact.Image == "":
 		return []string{"/bin/bash", "--noprofile", "--login", "-c", prologue + s.Command.Line}
+	case image.Buildpacks != nil:
+		return image.Buildpacks.arguments(s)
 	case s.Command.Line != "":
 		return []string{"/bin/sh", "-c", s.Command.Line}
 	case len(s.Command.Words) > 0:
@@ -84,7 +87,7 @@ func (r Record) Environ(image Image) []string {
 	}
 	maps.Copy(env, map[string]string{
 		"DYNO": r.Spec.Name, "PORT": strconv.Itoa(int(r.Spec.Port)),
-		"HOME": Home, "PWD": r.Spec.Directory(image),
+		"HOME": r.home(env["HOME"], image), "PWD": r.Spec.Directory(image),
 	})
 	maps.Copy(env, r.metadata())
 	maps.Copy(env, r.Spec.Secret.Environment)
@@ -116,6 +119,14 @@ func (r Record) About() []byte {
 		Release release `json:"release"`
 	}{named{r.ID, r.Spec.Name}, named{m.AppID, r.Spec.App}, release{m.ReleaseID, m.SlugCommit, m.SlugDescription}})
 	return append(data, '\n')
+}
+
+// home is the image's own where Cloud Native Buildpacks built it: what they have installed may look for itself there.
+func (r Record) home(own string, image Image) string {
+	if image.Buildpacks != nil {
+		return or(own, Home)
+	}
+	return Home
 }
 
 // metadata is dyno metadata as Heroku's labs feature names it; only when the order carries it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -158,30 +157,6 @@ func TestFieldsOfLaterVersions(t *testing.T) {
 	}
 	if len(h.agent.List()) != 0 {
 		t.Error("a refused order had an effect")
-	}
-}
-
-func TestMethodsOfLaterVersions(t *testing.T) {
-	h := newHost(t)
-	ctx := limited(t)
-	calls := map[string]func() error{
-		"PrefetchArtifact": func() error {
-			s, err := h.PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{})
-			return errors.Join(err, received(s))
-		},
-		"ListArtifacts": func() error {
-			_, err := h.ListArtifacts(ctx, &dynodv1.ListArtifactsRequest{})
-			return err
-		},
-		"PruneArtifacts": func() error {
-			_, err := h.PruneArtifacts(ctx, &dynodv1.PruneArtifactsRequest{})
-			return err
-		},
-	}
-	for _, name := range slices.Sorted(maps.Keys(calls)) {
-		if err := calls[name](); status.Code(err) != codes.Unimplemented {
-			t.Errorf("%s: got %v", name, err)
-		}
 	}
 }
 

@@ -69,7 +69,8 @@ func (c *ctl) root() *cobra.Command {
 	root.SetOut(c.out)
 	root.SetErr(c.errOut)
 	root.AddCommand(c.ps(), c.inspect(), c.start(), c.stop(), c.logs(), c.events(), c.host(), c.cordon(), c.uncordon(),
-		c.run(), c.runDetached(), c.exec(), c.attach(), c.signal(), c.wait(), c.version(), docs())
+		c.run(), c.runDetached(), c.exec(), c.attach(), c.signal(), c.wait(), c.pull(), c.images(), c.prune(),
+		c.version(), docs())
 	return root
 }
 

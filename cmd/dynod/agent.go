@@ -116,7 +116,8 @@ func runtimeConfig(cfg config.Config) runtime.Config {
 		Dir: cfg.StateDir, RunDir: filepath.Join(cfg.RunDir, "dynos"),
 		Stacks: cfg.Artifacts.Stacks, UserNamespace: cfg.Host.UserNamespace, FirstID: cfg.Host.FirstUID,
 		MaxSlugBytes: cfg.Artifacts.MaxSlugBytes, MaxSlugUnpackedBytes: cfg.Artifacts.MaxUnpackedBytes,
-		PlainHTTPRegistries: cfg.Artifacts.PlainHTTPRegistries, AllowFile: cfg.Artifacts.AllowFileURLs, AllowHTTP: cfg.Artifacts.AllowHTTPURLs,
+		RegistryHostsDir: cfg.Artifacts.RegistryHostsDir, PlainHTTPRegistries: cfg.Artifacts.PlainHTTPRegistries,
+		AllowFile: cfg.Artifacts.AllowFileURLs, AllowHTTP: cfg.Artifacts.AllowHTTPURLs,
 	}
 }
 

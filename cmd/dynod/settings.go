@@ -33,7 +33,8 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
 		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, Memory: max(0, memory-cfg.Host.MemoryReserve),
 		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
-		Resolv: resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
+		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
+		Resolv:  resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
 	}, nil
 }
 

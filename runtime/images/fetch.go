@@ -4,62 +4,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
 	"os"
-	"slices"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dynod/dynod/runtime/transfer"
 )
 
-// answerTimeout is how long a registry may take until it begins to answer.
+// answerTimeout bounds what has to be done although the caller has gone.
 const answerTimeout = 30 * time.Second
 
 // pull brings an image from its registry. The lease keeps what has arrived until the view of its layers is made.
-func (s *Store) pull(ctx context.Context, name string, ref Ref) error {
+func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transfer.Progress) error {
 	ctx, release, err := s.lease(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	transport := newTransport()
-	defer transport.CloseIdleConnections()
+	hosts := s.newHosts(ref, progress)
+	defer hosts.close()
 	_, err = s.client.Pull(ctx, name,
-		containerd.WithResolver(s.resolver(ref, transport)),
+		containerd.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts.find})),
 		containerd.WithPullUnpack,
 		containerd.WithPullSnapshotter(snapshotter),
+		containerd.WithImageHandlerWrapper(s.expect(progress)),
 	)
 	if err != nil {
 		return fmt.Errorf("pull image %s: %w", name, err)
 	}
-	_, err = s.Lookup(ctx, ref.Name)
-	return err
+	return s.complete(ctx, ref.Name)
 }
 
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSHandshakeTimeout:   answerTimeout,
-		ResponseHeaderTimeout: answerTimeout,
-		IdleConnTimeout:       answerTimeout,
-		ForceAttemptHTTP2:     true,
+// expect counts the parts of an image that are not here yet, as they become known.
+func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.Handler {
+	return func(next images.Handler) images.Handler {
+		return images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+			children, err := next.Handle(ctx, d)
+			for _, child := range children {
+				if _, missing := s.client.ContentStore().Info(ctx, child.Digest); isBlob(child) && errdefs.IsNotFound(missing) {
+					progress.Expect(child.Size)
+				}
+			}
+			return children, err
+		})
 	}
 }
 
-func (s *Store) resolver(ref Ref, transport http.RoundTripper) remotes.Resolver {
-	client := &http.Client{Transport: transport}
-	credentials := func(string) (string, string, error) { return ref.Username, ref.Password, nil }
-	return docker.NewResolver(docker.ResolverOptions{
-		Hosts: docker.ConfigureDefaultRegistries(
-			docker.WithClient(client),
-			docker.WithPlainHTTP(func(host string) (bool, error) { return slices.Contains(s.plainHTTP, host), nil }),
-			docker.WithAuthorizer(docker.NewDockerAuthorizer(
-				docker.WithAuthClient(client), docker.WithAuthCreds(credentials))),
-		),
-	})
+// isBlob says whether a part is fetched from where the large ones are.
+func isBlob(d ocispec.Descriptor) bool {
+	return images.IsLayerType(d.MediaType) || images.IsConfigType(d.MediaType)
 }
 
 // load brings an image from an archive. What the archive calls it is not asked.
@@ -73,8 +74,7 @@ func (s *Store) load(ctx context.Context, name, path string) error {
 		// Nothing of it is to stay. It does no harm if it does: it cannot be looked up.
 		return errors.Join(fmt.Errorf("load image from %s: %w", path, err), s.forget(ctx, name))
 	}
-	_, err = s.Lookup(ctx, path)
-	return err
+	return s.complete(ctx, path)
 }
 
 func (s *Store) ingest(ctx context.Context, name, path string) error {
@@ -83,9 +83,7 @@ func (s *Store) ingest(ctx context.Context, name, path string) error {
 		return fmt.Errorf("open archive: %w", err)
 	}
 	defer f.Close()
-	nameless := func(string) string { return "" }
-	_, err = s.client.Import(ctx, f, containerd.WithIndexName(name), containerd.WithImageRefTranslator(nameless))
-	if err != nil {
+	if err := s.take(ctx, name, f); err != nil {
 		return incomplete(err)
 	}
 	image, err := s.client.GetImage(ctx, name)
@@ -93,6 +91,25 @@ func (s *Store) ingest(ctx context.Context, name, path string) error {
 		return fmt.Errorf("find image: %w", err)
 	}
 	return incomplete(image.Unpack(ctx, snapshotter))
+}
+
+// take stores an archive's content under the name. The names that the archive has for it are nobody's: taken over, they
+// could be those of other images.
+func (s *Store) take(ctx context.Context, name string, archived io.Reader) error {
+	store := s.client.ContentStore()
+	index, err := archive.ImportIndex(ctx, store, archived)
+	if err != nil {
+		return err
+	}
+	children := images.FilterPlatforms(images.ChildrenHandler(store), platforms.Default())
+	if err := images.Walk(ctx, images.SetChildrenLabels(store, children), index); err != nil {
+		return err
+	}
+	_, err = s.client.ImageService().Create(ctx, images.Image{Name: name, Target: index})
+	if errdefs.IsAlreadyExists(err) {
+		_, err = s.client.ImageService().Update(ctx, images.Image{Name: name, Target: index})
+	}
+	return err
 }
 
 // incomplete changes the class of what is not found in an archive: a part that it names is missing, or is not what its
@@ -107,10 +124,7 @@ func incomplete(err error) error {
 func (s *Store) forget(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
-	if err := s.client.ImageService().Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("forget image: %w", err)
-	}
-	return nil
+	return s.Forget(ctx, name)
 }
 
 // lease holds off containerd's garbage collector.

@@ -17,28 +17,28 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/runtime/transfer"
 )
 
 const (
-	answerTimeout = 30 * time.Second // until a server connects, and again until it answers
-	maxRedirects  = 5
+	idleTimeout  = 30 * time.Second
+	maxRedirects = 5
 )
 
 // newClient is a client that goes only to the schemes allowed and never to a link-local address, where clouds
 // serve credentials, whatever a name resolves to.
 func newClient(config Config) *http.Client {
-	dialer := &net.Dialer{Timeout: answerTimeout, Control: refuseLinkLocal}
+	dialer := &net.Dialer{Control: refuseLinkLocal}
 	return &http.Client{
-		Transport: &http.Transport{
+		Transport: transfer.Guard{Limit: config.Stall, Next: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dialer.DialContext,
-			TLSHandshakeTimeout:    answerTimeout,
-			ResponseHeaderTimeout:  answerTimeout,
-			IdleConnTimeout:        answerTimeout,
+			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true, // the digest is over the file as it is
-		},
+		}},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) >= maxRedirects {
 				return fmt.Errorf("follow redirect: more than %d", maxRedirects)
@@ -67,7 +67,7 @@ func (c Config) checkHTTP(u *url.URL) error {
 }
 
 // open begins to read what is at a URL. The URL is a signed one: errors never hold its query.
-func (s *Store) open(ctx context.Context, raw string) (io.ReadCloser, error) {
+func (s *Store) open(ctx context.Context, raw string, progress *transfer.Progress) (io.ReadCloser, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("parse slug URL: %w", errdefs.ErrInvalidArgument)
@@ -78,23 +78,7 @@ func (s *Store) open(ctx context.Context, raw string) (io.ReadCloser, error) {
 	if err := s.config.checkHTTP(u); err != nil {
 		return nil, err
 	}
-	return s.get(ctx, u)
-}
-
-func (s *Store) get(ctx context.Context, u *url.URL) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("make request: %w", errdefs.ErrInvalidArgument)
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("get slug from %s: %w", u.Host, withoutURL(err))
-	}
-	if response.StatusCode == http.StatusOK {
-		return response.Body, nil
-	}
-	_ = response.Body.Close()
-	return nil, fmt.Errorf("get slug from %s: %w: %s", u.Host, class(response.StatusCode), response.Status)
+	return s.dial(ctx, u, progress)
 }
 
 // withoutURL leaves the URL out of a client's error.
@@ -119,13 +103,14 @@ func class(status int) error {
 
 // hashed is a file with its length bounded and its digest taken, whoever reads it and however far.
 type hashed struct {
-	r    io.Reader
-	hash hash.Hash
-	left int64
+	r        io.Reader
+	hash     hash.Hash
+	left     int64
+	progress *transfer.Progress
 }
 
-func newHashed(r io.Reader, limit int64) *hashed {
-	return &hashed{r: r, hash: sha256.New(), left: limit}
+func newHashed(r io.Reader, limit int64, progress *transfer.Progress) *hashed {
+	return &hashed{r: r, hash: sha256.New(), left: limit, progress: progress}
 }
 
 func (h *hashed) Read(p []byte) (int, error) {
@@ -134,6 +119,7 @@ func (h *hashed) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("read slug: %w: larger than allowed", errdefs.ErrOutOfRange)
 	}
 	h.hash.Write(p[:n])
+	h.progress.Fetched(int64(n))
 	return n, withoutURL(err)
 }
 

@@ -15,11 +15,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/dynod/dynod/runtime/slugs"
+	"github.com/dynod/dynod/runtime/transfer"
 )
+
+// unused says of every slug that no dyno uses it.
+func unused(string) bool { return false }
 
 // source is a slug on disk, with a store to fetch it into.
 type source struct {
@@ -33,11 +38,12 @@ func newSource(t *testing.T, change ...func(*slugs.Config)) *source {
 	dir := t.TempDir()
 	config := slugs.Config{
 		Dir: filepath.Join(dir, "slugs"), MaxBytes: 1 << 20, MaxUnpackedBytes: 1 << 20, Owner: os.Getuid(), AllowFile: true,
+		Boot: "this", Stall: time.Minute, Pause: time.Millisecond,
 	}
 	for _, c := range change {
 		c(&config)
 	}
-	store, err := slugs.Open(config, slog.New(slog.DiscardHandler))
+	store, err := slugs.Open(config, unused, slog.New(slog.DiscardHandler))
 	must(t, err)
 	t.Cleanup(store.Close)
 	return &source{t: t, dir: dir, store: store}
@@ -56,7 +62,7 @@ func (s *source) write(data []byte) slugs.Slug {
 func (s *source) unpacked(entries ...tar.Header) (string, error) {
 	s.t.Helper()
 	slug := s.write(pack(s.t, entries))
-	if err := s.store.Fetch(s.t.Context(), slug); err != nil {
+	if err := s.store.Fetch(s.t.Context(), slug, &transfer.Progress{}); err != nil {
 		return "", err
 	}
 	return s.store.Path(slug.SHA256)
@@ -179,7 +185,7 @@ func TestSlugsThatAreRefused(t *testing.T) {
 			}
 		})
 		slug := s.write(c.data)
-		if err := s.store.Fetch(t.Context(), slug); !c.is(err) {
+		if err := s.store.Fetch(t.Context(), slug, &transfer.Progress{}); !c.is(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.store.Path(slug.SHA256); !errdefs.IsNotFound(err) {
@@ -215,31 +221,52 @@ func TestRedirectsAndStatus(t *testing.T) {
 		"/short": func(err error) bool { _, sum := errors.AsType[*slugs.ChecksumError](err); return err != nil && !sum },
 	} {
 		slug.URL = server.URL + path + "?signature=hidden"
-		err := s.store.Fetch(t.Context(), slug)
+		err := s.store.Fetch(t.Context(), slug, &transfer.Progress{})
 		if !is(err) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	slug.URL = server.URL + "/good"
-	must(t, s.store.Fetch(t.Context(), slug))
+	must(t, s.store.Fetch(t.Context(), slug, &transfer.Progress{}))
 	slug.URL = server.URL + "/none"
-	must(t, s.store.Fetch(t.Context(), slug)) // it is here
+	must(t, s.store.Fetch(t.Context(), slug, &transfer.Progress{})) // it is here
 }
 
 func TestOpenSweepsWhatWasInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, "partial-123", "app"), 0o755))
-	whole := strings.Repeat("0", 64)
-	must(t, os.MkdirAll(filepath.Join(dir, whole, "app"), 0o755))
-	store, err := slugs.Open(slugs.Config{Dir: dir}, slog.New(slog.DiscardHandler))
-	must(t, err)
-	defer store.Close()
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 1 || left[0].Name() != whole {
-		t.Errorf("left %v, %v", left, err)
+	made := map[string]string{ // notes by what their slug is
+		"synced": `{"boot": "before", "synced": true, "bytes": 1}`, "this boot's": `{"boot": "this"}`,
+		"an earlier boot's": `{"boot": "before"}`, "noted with garbage": "\x00\x00\x00", "in use": `{"boot": "before"}`, "not noted": "",
 	}
-	if path, err := store.Path("SHA256:" + whole); err != nil || path != filepath.Join(dir, whole) {
-		t.Errorf("path %s, %v", path, err)
+	sums := map[string]string{}
+	for what, note := range made {
+		sum := sha256.Sum256([]byte(what))
+		sums[what] = hex.EncodeToString(sum[:])
+		must(t, os.MkdirAll(filepath.Join(dir, sums[what], "app"), 0o755))
+		if note != "" {
+			must(t, os.WriteFile(filepath.Join(dir, sums[what]+".json"), []byte(note), 0o600))
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, strings.Repeat("1", 64)+".json"), nil, 0o600)) // of a slug that is gone
+	store, err := slugs.Open(slugs.Config{Dir: dir, Boot: "this"}, func(sum string) bool { return sum == sums["in use"] }, slog.New(slog.DiscardHandler))
+	must(t, err)
+	store.Close()
+	for what, stays := range map[string]bool{
+		"synced": true, "this boot's": true, "in use": true, "an earlier boot's": false, "noted with garbage": false, "not noted": false,
+	} {
+		path, err := store.Path("SHA256:" + sums[what])
+		if stays && (err != nil || path != filepath.Join(dir, sums[what])) || !stays && !errdefs.IsNotFound(err) {
+			t.Errorf("a slug that is %s: %s, %v", what, path, err)
+		}
+		data, _ := os.ReadFile(filepath.Join(dir, sums[what]+".json"))
+		if synced := strings.Contains(string(data), `"synced":`) && strings.Contains(string(data), "true"); synced != stays {
+			t.Errorf("note of a slug that is %s: %s", what, data)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 6 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
 

@@ -82,8 +82,11 @@ type Artifacts struct {
 	AllowFileURLs       bool
 	AllowHTTPURLs       bool
 	PlainHTTPRegistries []string
+	RegistryHostsDir    string
 	MaxSlugBytes        int64
 	MaxUnpackedBytes    int64
+	MaxUnused           time.Duration
+	MinFreePercent      int
 }
 
 // Logs bounds what the dynos' output takes on disk.

@@ -111,8 +111,11 @@ func (c *Config) dynoSettings() []*setting {
 		{key: "artifacts.allow_file_urls", value: boolean(&c.Artifacts.AllowFileURLs), doc: "Orders may name files of this host: file:// slugs and OCI archives by path. For tests."},
 		{key: "artifacts.allow_http_urls", value: boolean(&c.Artifacts.AllowHTTPURLs), doc: "Orders may name slugs by http:// URLs. For tests."},
 		{key: "artifacts.plain_http_registries", value: list(&c.Artifacts.PlainHTTPRegistries, wordCodec), doc: "Registries (host or host:port) that are spoken to without TLS."},
+		{key: "artifacts.registry_hosts_dir", value: path(&c.Artifacts.RegistryHostsDir), doc: "Where registries have mirrors and certificates: containerd's hosts.toml, in a directory for each registry. Empty: none."},
 		{key: "artifacts.max_slug_bytes", value: bytes(&c.Artifacts.MaxSlugBytes, mib, 1<<40), doc: "Largest slug, compressed."},
 		{key: "artifacts.max_unpacked_bytes", value: bytes(&c.Artifacts.MaxUnpackedBytes, mib, 1<<42), doc: "Largest slug, unpacked."},
+		{key: "artifacts.max_unused", value: duration(&c.Artifacts.MaxUnused, 0, 10*365*24*time.Hour), doc: "Time after which slugs and images go that no dyno uses. 0s: never."},
+		{key: "artifacts.min_free_percent", value: whole(&c.Artifacts.MinFreePercent, 0, 90), doc: "Room on the disks of slugs and images: below it, those go that no dyno uses, the one used longest ago first."},
 
 		{key: "logs.spool_bytes", value: bytes(&c.Logs.SpoolBytes, mib, 1<<40), doc: "Most undelivered output kept for one dyno; what goes beyond it is dropped, and counted."},
 		{key: "logs.keep_bytes", value: bytes(&c.Logs.KeepBytes, 0, 1<<40), doc: "Delivered output kept for one dyno, for dynoctl logs. At most half of spool_bytes."},

@@ -42,7 +42,7 @@ func TestFlagsReachTheirFields(t *testing.T) {
 		"number": "2000", "size": "2MiB", "duration": "7s", "boolean": "true", "network": "10.0.0.0/8",
 		"number list": "2000", "word list": "other", "address list": "10.0.0.2", "duration list": "7s", "image table": "s=/s.tar",
 	}
-	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "log.level": "error", "log.format": "text"}
+	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "log.level": "error", "log.format": "text", "artifacts.min_free_percent": "20"}
 
 	before := leaves(reflect.ValueOf(mustLoad(t, all, nil)), "")
 	seen := map[string]bool{}
@@ -114,10 +114,8 @@ func TestFlagSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Artifacts{
-		Stacks: map[string]string{"a": "/a.tar", "b": "/b.tar"}, AllowFileURLs: true,
-		MaxSlugBytes: 500 << 20, MaxUnpackedBytes: 4 << 30,
-	}
+	want := config.Default().Artifacts
+	want.Stacks, want.AllowFileURLs = map[string]string{"a": "/a.tar", "b": "/b.tar"}, true
 	if diff := cmp.Diff(want, c.Artifacts); diff != "" {
 		t.Errorf("artifacts (-want +got):\n%s", diff)
 	}

@@ -79,11 +79,13 @@ type AgentServiceClient interface {
 	UncordonHost(ctx context.Context, in *UncordonHostRequest, opts ...grpc.CallOption) (*UncordonHostResponse, error)
 	// Cordons, stops every dyno and tells the progress until none is left.
 	DrainHost(ctx context.Context, in *DrainHostRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainHostResponse], error)
-	// Fetches an artifact ahead of an order and tells the progress.
+	// Fetches an artifact ahead of an order and tells the progress, about twice a second. A fetch of the same artifact that
+	// is under way is joined; a caller that goes away stops none. NOT_FOUND and PERMISSION_DENIED as its server says;
+	// DATA_LOSS when a slug is not what its checksum says.
 	PrefetchArtifact(ctx context.Context, in *PrefetchArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PrefetchArtifactResponse], error)
-	// What the cache holds.
+	// What the cache of artifacts holds.
 	ListArtifacts(ctx context.Context, in *ListArtifactsRequest, opts ...grpc.CallOption) (*ListArtifactsResponse, error)
-	// Removes artifacts that no dyno uses.
+	// Removes artifacts that no dyno uses. Those that came into use meanwhile stay.
 	PruneArtifacts(ctx context.Context, in *PruneArtifactsRequest, opts ...grpc.CallOption) (*PruneArtifactsResponse, error)
 }
 
@@ -339,11 +341,13 @@ type AgentServiceServer interface {
 	UncordonHost(context.Context, *UncordonHostRequest) (*UncordonHostResponse, error)
 	// Cordons, stops every dyno and tells the progress until none is left.
 	DrainHost(*DrainHostRequest, grpc.ServerStreamingServer[DrainHostResponse]) error
-	// Fetches an artifact ahead of an order and tells the progress.
+	// Fetches an artifact ahead of an order and tells the progress, about twice a second. A fetch of the same artifact that
+	// is under way is joined; a caller that goes away stops none. NOT_FOUND and PERMISSION_DENIED as its server says;
+	// DATA_LOSS when a slug is not what its checksum says.
 	PrefetchArtifact(*PrefetchArtifactRequest, grpc.ServerStreamingServer[PrefetchArtifactResponse]) error
-	// What the cache holds.
+	// What the cache of artifacts holds.
 	ListArtifacts(context.Context, *ListArtifactsRequest) (*ListArtifactsResponse, error)
-	// Removes artifacts that no dyno uses.
+	// Removes artifacts that no dyno uses. Those that came into use meanwhile stay.
 	PruneArtifacts(context.Context, *PruneArtifactsRequest) (*PruneArtifactsResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }

@@ -331,8 +331,10 @@ type CachedArtifact struct {
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// Living dynos that use it.
 	References uint32 `protobuf:"varint,3,opt,name=references,proto3" json:"references,omitempty"`
-	// When a dyno last used it.
-	LastUsedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	// When a dyno last used it, or it came.
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	// A stack image of the agent's configuration, which is never removed.
+	Stack         bool `protobuf:"varint,5,opt,name=stack,proto3" json:"stack,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +397,13 @@ func (x *CachedArtifact) GetLastUsedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CachedArtifact) GetStack() bool {
+	if x != nil {
+		return x.Stack
+	}
+	return false
+}
+
 var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
@@ -427,7 +436,7 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\bPressure\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\x01R\x03cpu\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x01R\x06memory\x12\x0e\n" +
-	"\x02io\x18\x03 \x01(\x01R\x02io\"\xa1\x01\n" +
+	"\x02io\x18\x03 \x01(\x01R\x02io\"\xb7\x01\n" +
 	"\x0eCachedArtifact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -436,7 +445,8 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"references\x18\x03 \x01(\rR\n" +
 	"references\x12<\n" +
 	"\flast_used_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"lastUsedAtB/Z-github.com/dynod/dynod/proto/dynod/v1;dynodv1b\x06proto3"
+	"lastUsedAt\x12\x14\n" +
+	"\x05stack\x18\x05 \x01(\bR\x05stackB/Z-github.com/dynod/dynod/proto/dynod/v1;dynodv1b\x06proto3"
 
 var (
 	file_dynod_v1_host_proto_rawDescOnce sync.Once
