@@ -54,7 +54,7 @@ func further(rec dyno.Record, o ExecOrder) runtime.Plan {
 	if rec.Image != nil {
 		image = *rec.Image
 	}
-	plan := runtime.Plan{Args: rec.Spec.Further(o.Words), Env: environ(rec, image, o.Attach), Dir: rec.Spec.Directory(image)}
+	plan := runtime.Plan{Args: rec.Spec.Further(image, o.Words), Env: environ(rec, image, o.Attach), Dir: rec.Spec.Directory(image)}
 	if o.Attach.Terminal {
 		plan.Attach = attachment(o.Attach)
 	}

@@ -162,17 +162,21 @@ func TestReleaseType(t *testing.T) {
 
 func TestFurtherCommands(t *testing.T) {
 	inSlug, inImage := slug(), dyno.Spec{Artifact: dyno.Artifact{Image: "img"}}
+	plain, built := dyno.Image{}, dyno.Image{Buildpacks: &dyno.Buildpacks{}}
 	for name, test := range map[string]struct {
 		spec  dyno.Spec
+		image dyno.Image
 		words []string
 		want  []string
 	}{
-		"shell in an image":   {inImage, nil, []string{"/bin/sh"}},
-		"command in an image": {inImage, []string{"ls", "-l"}, []string{"ls", "-l"}},
-		"shell in a slug":     {inSlug, nil, []string{"bash", "/bin/bash"}},
-		"command in a slug":   {inSlug, []string{"ls", "a b"}, []string{"bash", "ls", "a b"}},
+		"shell in an image":             {inImage, plain, nil, []string{"/bin/sh"}},
+		"command in an image":           {inImage, plain, []string{"ls", "-l"}, []string{"ls", "-l"}},
+		"shell in a buildpacks image":   {inImage, built, nil, []string{"/cnb/lifecycle/launcher", "--", "/bin/sh"}},
+		"command in a buildpacks image": {inImage, built, []string{"ls"}, []string{"/cnb/lifecycle/launcher", "--", "ls"}},
+		"shell in a slug":               {inSlug, plain, nil, []string{"bash", "/bin/bash"}},
+		"command in a slug":             {inSlug, plain, []string{"ls", "a b"}, []string{"bash", "ls", "a b"}},
 	} {
-		got := test.spec.Further(test.words)
+		got := test.spec.Further(test.image, test.words)
 		if !slices.Equal(got[max(0, len(got)-len(test.want)):], test.want) {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -44,18 +44,24 @@ func (s Spec) Arguments(image Image) []string {
 	}
 }
 
-// Further are the words of one more command in the dyno: in a slug with what a login shell sets up, as the dyno's own
-// command has it. Without words it is a shell.
-func (s Spec) Further(words []string) []string {
+// Further are the words of one more command in the dyno, with what the dyno's own command has: a login shell's profiles
+// in a slug, the launcher's environment in a buildpacks image. Without words it is a shell.
+func (s Spec) Further(image Image, words []string) []string {
+	slug := s.Artifact.Image == ""
 	switch {
-	case s.Artifact.Image != "" && len(words) == 0:
-		return []string{"/bin/sh"}
-	case s.Artifact.Image != "":
-		return words
-	case len(words) == 0:
+	case len(words) > 0:
+	case slug:
 		words = []string{"/bin/bash"}
+	default:
+		words = []string{"/bin/sh"}
 	}
-	return append([]string{"/bin/bash", "--noprofile", "--login", "-c", prologue + `exec "$@"`, "bash"}, words...)
+	switch {
+	case slug:
+		return append([]string{"/bin/bash", "--noprofile", "--login", "-c", prologue + `exec "$@"`, "bash"}, words...)
+	case image.Buildpacks != nil:
+		return append([]string{launcher, "--"}, words...)
+	}
+	return words
 }
 
 // CommandShown is the command as the log shows it.

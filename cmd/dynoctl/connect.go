@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -78,8 +80,11 @@ type limitedConn struct {
 func (l limitedConn) Invoke(ctx context.Context, method string, args, reply any, options ...grpc.CallOption) error {
 	limited, cancel := context.WithTimeoutCause(ctx, l.limit, errNoAnswer)
 	defer cancel()
+	deadline, _ := limited.Deadline()
 	err := l.ClientConnInterface.Invoke(limited, method, args, reply, options...)
-	if err != nil && errors.Is(context.Cause(limited), errNoAnswer) {
+	// The agent's end of the connection knows the limit too, and may be the first to see it pass.
+	theirs := status.Code(err) == codes.DeadlineExceeded && time.Until(deadline) < l.limit/10
+	if err != nil && (theirs || errors.Is(context.Cause(limited), errNoAnswer)) {
 		return fmt.Errorf("%w within %s", errNoAnswer, l.limit)
 	}
 	return err
