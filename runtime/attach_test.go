@@ -110,12 +110,26 @@ func TestOutputIsWholeAtTheExit(t *testing.T) {
 	}
 }
 
+// TestOutputEndsWithItsLastWriter: dyno-init, which outlives it, holds nothing open.
+func TestOutputEndsWithItsLastWriter(t *testing.T) {
+	h := newHost(t)
+	d, c := h.attached(runtime.Attach{}, `echo up; exec >&- 2>&-; read x; exit 3`)
+	if got := c.out.all(h.ctx, t); got != "up\n" {
+		t.Errorf("got %q", got)
+	}
+	c.say("\n")
+	if exit := d.wait(); exit.Code != 3 {
+		t.Errorf("got %+v", exit)
+	}
+}
+
 func TestLostTerminalHangsUp(t *testing.T) {
 	h := newHost(t)
 	d, c := h.attached(terminal, `trap 'echo >/tmp/hup; exit 3' HUP; echo ready`+forever)
 	c.hears("ready")
 	h.restart() // what the caller holds is the caller's
 	c.say("\n")
+	c.hears("ready\r\n\r\n") // and the next read waits
 	if d.has("tmp/hup")() {
 		t.Error("hung up with the runtime")
 	}

@@ -61,8 +61,8 @@ func TestExecHasTheWallsOfTheDyno(t *testing.T) {
 		grep ^Cap /proc/self/status | tr -d '\t' | cut -d: -f2 | sort -u
 		grep -e NoNewPrivs -e Seccomp: /proc/self/status | tr -d '\t'
 		unshare -U true 2>/dev/null || echo refused
-		ulimit -c; cut -d ' ' -f 1,5,6 /proc/$$/stat | tr ' ' '\n' | sort -u | wc -l; echo out >/dev/stdout`)
-	const want = "1000\n1000\n/tmp\n/app\n0000000000000000\nNoNewPrivs:1\nSeccomp:2\nrefused\n0\n1\nout\n"
+		ulimit -c; cut -d ' ' -f 1,5,6 /proc/$$/stat | tr ' ' '\n' | sort -u | wc -l; echo out >/dev/stdout; ls /proc/self/fd`)
+	const want = "1000\n1000\n/tmp\n/app\n0000000000000000\nNoNewPrivs:1\nSeccomp:2\nrefused\n0\n1\nout\n0\n1\n2\n3\n"
 	if code, out, errs := e.ends(); code != 0 || out != want || errs != "" {
 		t.Errorf("code %d, %q, %q", code, out, errs)
 	}
@@ -145,8 +145,8 @@ func TestExecOutputIsWhole(t *testing.T) {
 
 func TestExecOnATerminal(t *testing.T) {
 	_, d := sleeper(t)
-	first := d.exec(&terminal, `tty; read x`)
-	first.hears("/dev/pts/0\r\n")
+	first := d.exec(&terminal, `tty; echo $(ls /proc/self/fd); read x`)
+	first.hears("/dev/pts/0\r\n0 1 2 3\r\n") // the last is ls's own
 	e := d.exec(&terminal, `tty; stty size; trap 'stty size; echo changed' WINCH; echo ready`+forever)
 	e.hears("/dev/pts/1\r\n33 111\r\nready\r\n")
 	must(t, e.Resize(runtime.WindowSize{Rows: 44, Columns: 122}))

@@ -126,8 +126,14 @@ func TestNoEnvironmentOnDisk(t *testing.T) {
 		Args: []string{"sh", "-c", "echo up; sleep 1000"}, Env: []string{"PATH=/bin", "SECRET=" + secret}, Dir: "/app",
 	}))
 	d.out.await(h.ctx, t, "up")
+	other := plan(&terminal, "sh", "-c", "echo up; read x")
+	other.Env = append(other.Env, "SECRET="+secret)
+	p, err := d.Exec(h.ctx, d.ID, other)
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Close()) })
+	h.caller(p.Stdio()).hears("up")
 	files := 0
-	err := filepath.WalkDir(h.lab.Dir(), func(path string, e os.DirEntry, err error) error {
+	err = filepath.WalkDir(h.lab.Dir(), func(path string, e os.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err

@@ -56,7 +56,7 @@ func (a *agent) attend(pid int, conn *launch.Conn) {
 
 // exec starts a command and says so; 0 if it cannot be started.
 func (d *dyno) exec(plan launch.Plan, streams []int, conn *launch.Conn) int {
-	pid, terminal, err := 0, none, error(errStopping)
+	pid, terminal, err := 0, none, errStopping
 	if !d.term {
 		pid, terminal, err = start(plan, streams)
 	}
