@@ -33,11 +33,7 @@ func (r *runner) attend(ctx context.Context) {
 	case r.rec.Spec.Attach == nil || r.held.launched || !r.rec.Killed.IsZero() || ctx.Err() != nil:
 	case r.rec.Stop != nil:
 		r.kill(ctx, "")
-	case r.guest == nil:
-	case r.guest.left():
-		r.guest = nil
-		r.note(ctx, r.rec.Vacated(), nil)
-	default:
+	case r.guest != nil:
 		r.launch(ctx)
 		r.serve(ctx)
 	}

@@ -263,7 +263,7 @@ func TestClientBeforeTheDynoIsReady(t *testing.T) {
 	})
 }
 
-// A client that leaves while its command is being started was never there.
+// A client that leaves while its command is being started is lost as soon as that runs.
 func TestClientLeavesBeforeTheLaunch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -280,6 +280,9 @@ func TestClientLeavesBeforeTheLaunch(t *testing.T) {
 		h.said(first, hungUp...) // the launch was under way
 		if got := h.runtime.Signals(first); !slices.Equal(got, hangUps(1)) {
 			t.Errorf("signals: %v", got)
+		}
+		if _, err := h.runtime.Command(first).Stdout.WriteString("x"); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("output that nobody reads: %v", err)
 		}
 	})
 }

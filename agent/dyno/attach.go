@@ -75,7 +75,8 @@ func (r Record) Attached(at time.Time) (Record, error) {
 	return r, nil
 }
 
-// Vacated is the record of a dyno whose client left before the command ran: another may come while the clock runs.
+// Vacated is the record of a dyno whose client is lost, with the agent that it had come to, before the command ran:
+// another may come while the clock runs.
 func (r Record) Vacated() Record {
 	r.Client.Came = time.Time{}
 	return r

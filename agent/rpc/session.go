@@ -77,7 +77,6 @@ func converse[M said](
 ) (*dynodv1.Exit, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(ctx, s.Close)()
 	go func() {
 		if err := listen(ctx, s, hear); err != nil {
 			cancel(err)
@@ -91,6 +90,9 @@ func converse[M said](
 		copies.Go(func() error { return tell(one, errors, []byte(s.Reason+"\r\n")) })
 	}
 	exit, err := s.Wait(ctx)
+	if err != nil {
+		s.Close() // the copies end
+	}
 	err = firstOf(copies.Wait(), context.Cause(ctx), err)
 	return toExit(&exit), err
 }

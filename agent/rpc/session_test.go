@@ -318,8 +318,11 @@ func TestExecLeavesSomethingBehind(t *testing.T) {
 	h.phase(first, dyno.Up)
 	stream, process := h.exec(limited(t), &dynodv1.ExecStart{DynoId: first, Terminal: true})
 	_, _ = process.Stdout.WriteString("out")
+	if m, err := stream.Recv(); err != nil || string(m.GetStdout()) != "out" {
+		t.Errorf("got %v %v", m, err)
+	}
 	process.Leave(3)
-	if out, _, exit := execRest(t, stream); out != "out" || exit.GetCode() != 3 {
+	if out, _, exit := execRest(t, stream); out != "" || exit.GetCode() != 3 {
 		t.Errorf("%q %v", out, exit)
 	}
 	wait(t, "the hang-up", process.Closed())
