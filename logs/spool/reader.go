@@ -29,6 +29,8 @@ type Piece struct {
 	Offset int64     // of the first byte
 	Data   []byte    // Data: the bytes; they lie in the caller's buffer
 	Lost   int64     // Gap: how many bytes are missing
+	Lines  int64     // Gap: newlines among those that were discarded by decision; 0 where nobody counted, as after damage
+	Since  time.Time // Gap: when the discarding began; zero where nobody knows
 	Time   time.Time // End: when the life ended
 }
 
