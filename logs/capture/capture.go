@@ -2,8 +2,10 @@
 // spool. It is a process of its own, so that the agent can go away and come back while every byte is kept, and it does
 // so little that it hardly ever has a reason to be restarted itself.
 //
-// It never blocks a dyno: what does not fit into the dyno's part of the spool is read away and counted. It never looks
-// at the bytes, never cuts lines and never talks to anybody but the one agent on its unix socket.
+// It never blocks a dyno: what does not fit into the dyno's part of the spool, comes faster than the dyno may speak, or
+// finds a disk that is full or gone, is taken away and counted. It never looks at the bytes, except for the newlines in
+// those it throws away, never cuts lines and never talks to anybody but the one agent on its unix socket and, about
+// descriptors, the service manager.
 package capture
 
 import (
@@ -31,6 +33,12 @@ type Config struct {
 	SpoolDir     string // root of the spool
 	SpoolBytes   int64  // bound per dyno over its streams; 0: DefaultSpoolBytes
 	SegmentBytes int64  // size of a spool file; 0: what spool.SegmentBytes says
+	HostBytes    int64  // bound over all dynos; 0: none
+	ReserveBytes int64  // of the spool's disk, left free; 0: none
+	IngestBytes  int64  // bound per dyno over its streams and a second, with bursts; 0: none
+
+	NotifySocket string // of the service manager, whose fd store keeps the pipes; empty: none
+	Kept         []Kept // what it kept of a capture before; Run owns the descriptors
 }
 
 func (c Config) withDefaults() Config {
@@ -62,11 +70,17 @@ func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.
 		return err
 	}
 	defer s.close()
+	s.adopt(cfg.Kept)
+	s.settle()
 	pidFile := PidFile(cfg.Socket)
 	if err := notePid(pidFile); err != nil {
 		return fmt.Errorf("write pid: %w", err)
 	}
 	defer os.Remove(pidFile)
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); s.host.run(ctx) }()
+	defer func() { cancel(); <-watched }()
 	return s.run(ctx)
 }
 

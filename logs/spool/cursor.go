@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
-	"path/filepath"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 const cursorName = "cursor"
@@ -18,9 +17,17 @@ type Cursor [len(Streams) + 1]int64
 
 // LoadCursor reads a dyno's cursor. A missing file is fs.ErrNotExist, an unreadable one errdefs.ErrDataLoss.
 func LoadCursor(dyno string) (Cursor, error) {
-	b, err := os.ReadFile(filepath.Join(dyno, cursorName))
+	d, err := openFolder(dyno, dynoDepth)
 	if err != nil {
 		return Cursor{}, err
+	}
+	defer d.Close()
+	b, err := d.readSmall(cursorName)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return Cursor{}, err
+	case err != nil:
+		return Cursor{}, fmt.Errorf("read cursor: %w", errors.Join(errdefs.ErrDataLoss, err))
 	}
 	return parseCursor(b)
 }
@@ -48,18 +55,18 @@ func (c Cursor) encode() string {
 
 // Store makes the cursor durable: it is on disk, whole, when Store returns nil. One caller at a time.
 func (c Cursor) Store(dyno string) error {
-	path := filepath.Join(dyno, cursorName)
-	if err := writeSync(path+".new", []byte(c.encode())); err != nil {
+	d, err := openFolder(dyno, dynoDepth)
+	if err != nil {
 		return fmt.Errorf("write cursor: %w", err)
 	}
-	return os.Rename(path+".new", path)
-}
-
-func writeSync(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	defer d.Close()
+	f, err := d.create(cursorName + ".new")
 	if err != nil {
-		return err
+		return fmt.Errorf("write cursor: %w", err)
 	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	_, err = f.WriteString(c.encode())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write cursor: %w", err)
+	}
+	return unix.Renameat(int(d.Fd()), cursorName+".new", int(d.Fd()), cursorName)
 }

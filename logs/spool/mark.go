@@ -37,18 +37,23 @@ func ParseMark(b []byte) (m Mark, ok bool) {
 
 // clock answers when the bytes of one segment arrived. Questions come in ascending order.
 type clock struct {
-	file *os.File  // nil: the segment has no marks
-	read int64     // bytes of file taken so far
-	now  time.Time // the answer up to next.Offset
-	next Mark
-	more bool // next is set
-	buf  []byte
+	file  *os.File  // nil: the segment has no marks
+	start int64     // of the segment
+	read  int64     // bytes of file taken so far
+	now   time.Time // the answer up to next.Offset
+	next  Mark
+	more  bool // next is set
+	buf   []byte
 }
 
 // openClock reads the marks of the segment that starts at start; before its first mark the answer is fallback.
-func openClock(path string, fallback time.Time) *clock {
-	c := &clock{now: fallback}
-	if f, err := openRegular(path, os.O_RDONLY); err == nil {
+func openClock(d folder, start int64, fallback time.Time) *clock {
+	c := &clock{start: start, now: fallback}
+	name := fileName(start, marksSuffix)
+	if d.size(name) > maxFile {
+		return c
+	}
+	if f, err := d.open(name, os.O_RDONLY); err == nil {
 		c.file = f
 	}
 	return c
@@ -61,13 +66,14 @@ func (c *clock) at(offset int64) time.Time {
 	return c.now
 }
 
-// fill sets next to the next readable mark, if there is one by now.
+// fill sets next to the next mark that can be true, if there is one by now.
 func (c *clock) fill() bool {
 	for !c.more {
 		if len(c.buf) < MarkSize && !c.load() {
 			return false
 		}
 		c.next, c.more = ParseMark(c.buf)
+		c.more = c.more && c.next.Offset >= c.start && c.next.Offset < c.start+maxFile // otherwise damaged
 		c.buf = c.buf[MarkSize:]
 	}
 	return true
