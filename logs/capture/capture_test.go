@@ -15,14 +15,11 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs/capture"
 	"github.com/dynod/dynod/logs/spool"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type server struct {
 	t   testing.TB

@@ -123,7 +123,7 @@ func (h *hole) parse(b []byte) bool {
 		n[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	h.From, h.Lines, h.Since, h.counted = n[0], n[1], time.Unix(0, n[2]), n[3]
-	return h.From >= 0 && h.Lines >= 0 && h.Lines <= h.counted && h.counted >= 0
+	return min(h.From, h.Lines) >= 0 && h.Lines <= h.counted && max(h.From, h.counted) < 1<<60
 }
 
 // remove forgets the hole: its count is in the spool.

@@ -87,25 +87,27 @@ func (p *pipe) close() error {
 	return err
 }
 
-// pump moves what is in the pipe, up to limit bytes of it. It tells whether there may be more.
+// pump moves what is in the pipe now, up to limit bytes of it; what comes meanwhile waits for the next round, so that
+// many small writes make one move. It tells whether there is so much that the next round cannot wait.
 func (s *server) pump(p *pipe, limit int64) (more bool) {
-	for moved := int64(0); moved < limit; {
-		n, err := s.move(p, limit-moved)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return false
-		case err != nil && !errors.Is(err, unix.EINTR):
-			s.log.Error("reading a pipe failed", "dyno", p.id, "stream", p.stream.String(), "error", err)
-			s.finish(p)
-			return false
-		case err == nil && n == 0:
-			s.finish(p)
-			return false
+	there, err := spool.Available(p.fd)
+	for left := min(there, limit); err == nil && left > 0; {
+		var n int64
+		n, err = s.move(p, left)
+		if err == nil && n == 0 {
+			break
 		}
-		moved += n
+		left -= n
 		s.note(p, true)
 	}
-	return true
+	switch {
+	case err == nil && there == 0:
+		s.finish(p)
+	case err != nil && !later(err):
+		s.log.Error("reading a pipe failed", "dyno", p.id, "stream", p.stream.String(), "error", err)
+		s.finish(p)
+	}
+	return there > min(limit, pipeBytes/4)
 }
 
 // move takes bytes out of the pipe once: into the spool if they fit, otherwise away, counted. 0 and nil: end of file.
@@ -171,7 +173,8 @@ func (s *server) discard(p *pipe) (int64, error) {
 func (s *server) finish(p *pipe) {
 	s.store.remove(p.key)
 	s.drop(p)
-	if err := errors.Join(p.writer.End(), p.close()); err != nil {
+	_ = p.writer.End() // what it could not do, close tries
+	if err := p.close(); err != nil {
 		s.log.Warn("end of a stream is not marked yet", "dyno", p.id, "stream", p.stream.String(), "error", err)
 		s.ended[p.key] = p
 	}
