@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 // Another capture on the same spool is errdefs.ErrAlreadyExists.
 func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.Logger) error {
 	cfg = cfg.withDefaults()
-	lock, err := lockSpool(cfg.SpoolDir)
+	lock, err := lockSpool(cfg.SpoolDir, log)
 	if err != nil {
 		return err
 	}
@@ -95,20 +95,20 @@ func notePid(path string) error {
 	return os.Rename(path+".new", path)
 }
 
-func lockSpool(dir string) (*os.File, error) {
+// lockSpool keeps other captures away. A disk that takes no lock is no reason not to read the dynos' pipes.
+func lockSpool(dir string, log *slog.Logger) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make spool: %w", err)
+		log.Warn("the spool cannot be made", "error", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "capture.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock spool: %w", err)
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("another capture runs: %w", errdefs.ErrAlreadyExists)
-		}
-		return nil, fmt.Errorf("lock spool: %w", err)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("lock spool: another capture runs: %w", errdefs.ErrAlreadyExists), f.Close())
+	}
+	if err != nil {
+		log.Warn("the spool cannot be locked", "error", err)
 	}
 	return f, nil
 }

@@ -138,21 +138,13 @@ func (s *server) holes() string { return filepath.Join(filepath.Dir(s.cfg.Socket
 
 func (s *server) holePath(k key) string { return filepath.Join(s.holes(), k.name()) }
 
-// resume goes on with the hole that an earlier capture was killed in, unless the spool counts it already.
-func (s *server) resume(p *pipe) {
-	h, err := loadHole(s.holePath(p.key), s.buf)
-	if h == nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			s.log.Warn("what was discarded before is not known", "dyno", p.id, "stream", p.stream.String(), "error", err)
-		}
-		return
+// found gives the hole that an earlier capture was killed in, nil if there is none.
+func (s *server) found(k key) *hole {
+	h, err := loadHole(s.holePath(k), s.buf)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Warn("what was discarded before is not known", "dyno", k.id, "stream", k.stream.String(), "error", err)
 	}
-	if h.end() <= p.writer.Offset() {
-		h.remove()
-		return
-	}
-	p.hole = h
-	p.writer.Reopen(h.Lost, h.end())
+	return h
 }
 
 // settle counts in the spool what was discarded of streams that nobody reads any more.

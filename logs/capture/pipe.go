@@ -21,6 +21,14 @@ const (
 	leastPerPipe = 64 << 10
 )
 
+const (
+	// stalled is longer than any write takes on a disk that works.
+	stalled = 500 * time.Millisecond
+	// rest is how long a disk is left alone after it, in times of what it took.
+	rest        = 4
+	longestRest = 10 * time.Second
+)
+
 // pipe is the read end of one stream of a dyno and the place where its bytes go.
 type pipe struct {
 	key
@@ -71,13 +79,25 @@ func (s *server) continued(k key) (*pipe, error) {
 		delete(s.ended, k)
 		return &pipe{key: k, writer: last.writer, hole: last.hole}, nil
 	}
-	w, err := spool.OpenWriter(s.dir(k.id), k.stream, s.cfg.SegmentBytes)
-	if err != nil {
-		return nil, err
+	p := &pipe{key: k, hole: s.found(k)}
+	var err error
+	if p.writer, err = spool.OpenWriter(s.dir(k.id), k.stream, s.cfg.SegmentBytes); err != nil {
+		if p.hole == nil {
+			return nil, err
+		}
+		// The hole began where the spool ended.
+		p.writer = spool.UnreadWriter(s.dir(k.id), k.stream, s.cfg.SegmentBytes)
 	}
-	p := &pipe{key: k, writer: w}
-	s.resume(p)
+	p.resume()
 	return p, nil
+}
+
+// resume goes on with the hole that an earlier capture was killed in, unless the spool counts it already.
+func (p *pipe) resume() {
+	if p.hole != nil && p.hole.end() > p.writer.Offset() {
+		p.writer.Reopen(p.hole.Lost, p.hole.end())
+	}
+	p.filled()
 }
 
 // close brings into the spool what is known of the stream. After an error it may be tried again.
@@ -113,12 +133,13 @@ func (s *server) pump(p *pipe, limit int64) (more bool) {
 // move takes bytes out of the pipe once: into the spool if they fit, otherwise away, counted. 0 and nil: end of file.
 func (s *server) move(p *pipe, limit int64) (int64, error) {
 	room := min(limit, p.quota.room(s.now, s.host.limit(len(s.quotas))))
-	if room <= 0 || s.now.Before(p.retry) {
+	if room <= 0 || s.now.Before(p.retry) || s.now.Before(s.resting) {
 		s.host.grew(0)
 		return s.discard(p)
 	}
-	before := p.writer.Appended()
+	before, began := p.writer.Appended(), time.Now()
 	n, err := p.writer.Splice(p.fd, room, s.now)
+	s.took(began)
 	p.quota.spent(n, p.writer.Appended()-before)
 	s.host.grew(p.writer.Appended() - before)
 	if err == nil || later(err) {
@@ -132,6 +153,14 @@ func (s *server) move(p *pipe, limit int64) (int64, error) {
 		s.log.Warn("spool takes no bytes: dropping output", "dyno", p.id, "stream", p.stream.String(), "error", err)
 	}
 	return s.discard(p)
+}
+
+// took lets a disk rest that made everybody wait: while it does so no dyno is read.
+func (s *server) took(began time.Time) {
+	if took := time.Since(began); took > stalled {
+		s.resting = time.Now().Add(min(rest*took, longestRest))
+		s.log.Warn("the spool's disk is slow: dropping output", "took", took, "until", s.resting)
+	}
 }
 
 // filled forgets the hole when the spool counts it.

@@ -38,6 +38,7 @@ type server struct {
 	streams  map[key]*pipe
 	ended    map[key]*pipe // read to their ends, not all of which is in the spool
 	retired  time.Time     // when that was tried last
+	resting  time.Time     // until then the disk is left alone
 	quotas   map[string]*quota
 	host     *host
 	store    *store

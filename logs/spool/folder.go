@@ -26,17 +26,9 @@ func openFolder(path string, depth int) (folder, error) {
 	return walk(path, depth, func(int, string) error { return nil })
 }
 
-// makeFolder is openFolder, with everything made that is missing on the way.
-func makeFolder(path string, depth int) (folder, error) {
-	root := path
-	for range depth {
-		root = filepath.Dir(root)
-	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return folder{}, err
-	}
-	return walk(path, depth, makeDir)
-}
+// makeFolder is openFolder, with everything made that is missing on the way. The root is not: where it is missing a disk
+// may be unmounted, and what is written beneath would vanish when it comes back.
+func makeFolder(path string, depth int) (folder, error) { return walk(path, depth, makeDir) }
 
 // makeDir makes a directory where there is none; a link or a file in its place is put aside.
 func makeDir(at int, name string) error {

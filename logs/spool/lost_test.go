@@ -132,6 +132,7 @@ func TestLinkedDirectory(t *testing.T) {
 // TestUnwritableEnd: an end that cannot be marked is marked before the next byte.
 func TestUnwritableEnd(t *testing.T) {
 	dyno := filepath.Join(t.TempDir(), "root", "dyno")
+	must(t, os.Mkdir(filepath.Dir(dyno), 0o700))
 	w := openWriter(t, dyno, 1000)
 	must(t, w.Append([]byte("gone"), noon))
 	root := filepath.Dir(dyno)
@@ -146,6 +147,7 @@ func TestUnwritableEnd(t *testing.T) {
 		t.Fatal("bytes were taken")
 	}
 	must(t, os.Remove(root))
+	must(t, os.Mkdir(root, 0o700))
 	must(t, w.Append([]byte("kept"), noon))
 	expect(t, walk(t, reader(t, dyno, 0)), "0 gap 6", "6 end", "6 gap 3", `9 "kept"`)
 }
