@@ -264,7 +264,7 @@ func TestStalledDisk(t *testing.T) {
 	f := flood(t, c)
 	f.reach(t, 300_000)
 	d.run("fsfreeze", "-f", d.dir)
-	time.Sleep(700 * time.Millisecond) // how long the disk takes
+	time.Sleep(2200 * time.Millisecond) // how long the disk takes
 	d.run("fsfreeze", "-u", d.dir)
 	f.reach(t, 4<<20)
 	f.end()

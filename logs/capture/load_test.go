@@ -1,7 +1,6 @@
 package capture_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,68 +15,6 @@ import (
 	"github.com/dynod/dynod/logs/capture"
 	"github.com/dynod/dynod/logs/spool"
 )
-
-// TestMemory lets 200 dynos speak on both streams, 100 lines a second each, and then flood all at once: capture stays
-// below 30 MiB.
-func TestMemory(t *testing.T) {
-	cfg := configured(t, func(c *capture.Config) { c.SpoolBytes = 1 << 20 })
-	p := spawn(t, cfg, nil)
-	c, changes := p.dial()
-	take := make(chan struct{})
-	t.Cleanup(func() { close(take) })
-	go func() {
-		for {
-			select {
-			case <-changes:
-			case <-take:
-				return
-			}
-		}
-	}()
-	var fds []int
-	for range 200 {
-		out, errs := begin(t, c, uuid.NewString())
-		fds = append(fds, out, errs)
-	}
-	say := func(text []byte, times int, pause time.Duration) {
-		for range times {
-			for _, fd := range fds {
-				if _, err := unix.Write(fd, text); err != nil {
-					t.Fatal(err)
-				}
-			}
-			time.Sleep(pause)
-		}
-	}
-	before := cpuTime(t, p.cmd.Process.Pid)
-	began := time.Now()
-	say([]byte(strings.Repeat("x", 99)+"\n"), 200, 10*time.Millisecond)
-	t.Logf("%v of CPU in %v", cpuTime(t, p.cmd.Process.Pid)-before, time.Since(began))
-	speaking := resident(t, p.cmd.Process.Pid)
-	say(bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), 5000), 3, 0)
-	flooding := resident(t, p.cmd.Process.Pid)
-	t.Logf("resident: %d KiB speaking, %d KiB flooding", speaking>>10, flooding>>10)
-	if max(speaking, flooding) > 30<<20 {
-		t.Error("capture takes more than 30 MiB")
-	}
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
-}
-
-// resident is the memory of a process in bytes.
-func resident(t testing.TB, pid int) int64 {
-	t.Helper()
-	var size, pages int64
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err == nil {
-		_, err = fmt.Sscan(string(b), &size, &pages)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize())
-}
 
 // cpuTime is what a process has used, of the kernel too.
 func cpuTime(t testing.TB, pid int) time.Duration {

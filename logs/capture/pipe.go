@@ -22,8 +22,8 @@ const (
 )
 
 const (
-	// stalled is longer than any write takes on a disk that works.
-	stalled = 500 * time.Millisecond
+	// stalled is longer than any write takes on a disk that works, even on a host that is short of CPU.
+	stalled = 2 * time.Second
 	// rest is how long a disk is left alone after it, in times of what it took.
 	rest        = 4
 	longestRest = 10 * time.Second

@@ -207,3 +207,36 @@ func FuzzDamage(f *testing.F) {
 		stream.check()
 	})
 }
+
+// TestDamagedSegment hurts the second of three segments.
+func TestDamagedSegment(t *testing.T) {
+	first, third := `0 "0123456789"`, `20 "abcdefghij"`
+	for name, c := range map[string]struct {
+		hurt func(path string) error
+		want []string
+	}{
+		"torn":    {func(p string) error { return os.Truncate(p, 4) }, []string{`10 "klmn"`, "14 gap 6"}},
+		"grown":   {func(p string) error { return os.WriteFile(p, []byte("KLMNOPQRSTUVW"), 0o600) }, []string{`10 "KLMNOPQRST"`}},
+		"missing": {os.Remove, []string{"10 gap 10"}},
+		"empty":   {func(p string) error { return os.Truncate(p, 0) }, []string{"10 gap 10"}},
+		"huge":    {func(p string) error { return os.Truncate(p, 1<<40) }, []string{"10 gap 10"}},
+		"a link": {
+			func(p string) error { return errors.Join(os.Remove(p), os.Symlink("/etc/passwd", p)) },
+			[]string{"10 gap 10"},
+		},
+		"a pipe": {
+			func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)) },
+			[]string{"10 gap 10"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := openWriter(t, dir, 10)
+			for _, text := range []string{"0123456789", "klmnopqrst", "abcdefghij"} {
+				must(t, w.Append([]byte(text), noon))
+			}
+			must(t, c.hurt(filepath.Join(spool.Dir(dir, spool.Stdout), spool.FileName(10, ".seg"))))
+			expect(t, walk(t, reader(t, dir, 0)), append(append([]string{first}, c.want...), third)...)
+		})
+	}
+}
