@@ -168,8 +168,8 @@ func (r *Reader) following(l Listing) (int64, bool) {
 	}
 	defer d.Close()
 	for _, start := range l.Segments {
-		switch size := d.size(fileName(start, segmentSuffix)); {
-		case start <= r.pos || r.bad[start] || size == 0 || size > maxFile:
+		switch {
+		case start <= r.pos || r.bad[start] || d.size(fileName(start, segmentSuffix)) == 0:
 		case ended && end < start:
 			return end, true
 		default:
