@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // TestCaptureMemory lets 200 dynos speak on both streams, 100 lines a second each, and then flood over the bound all
 // at once: capture stays below 30 MiB.
 func TestCaptureMemory(t *testing.T) {
-	pid, client := startCapture(t)
+	pid, client := startCapture(t, nil)
 	var fds []int
 	for range 200 {
 		m := capture.Message{Kind: capture.Open, ID: uuid.NewString()}
@@ -56,8 +57,34 @@ func TestCaptureMemory(t *testing.T) {
 	}
 }
 
-// startCapture runs the real capture until the test ends.
-func startCapture(t *testing.T) (pid int, c *capture.Client) {
+// TestCaptureTakesKept hands over a pipe as systemd does from its fd store.
+func TestCaptureTakesKept(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteString("said while there was no capture\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	name := uuid.NewString() + ".out"
+	_, _ = startCapture(t, r, "NOTIFY_SOCKET="+manager.LocalAddr().String(), "LISTEN_FDS=1", "LISTEN_FDNAMES="+name)
+	_ = r.Close()
+	_ = manager.SetReadDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 1000)
+	n, err := manager.Read(buf)
+	if want := "FDSTOREREMOVE=1\nFDNAME=" + name; err != nil || string(buf[:n]) != want {
+		t.Errorf("at the end of the pipe the manager hears %q, %v, want %q", buf[:n], err, want)
+	}
+}
+
+// startCapture runs the real capture until the test ends, with a descriptor that was kept for it.
+func startCapture(t *testing.T, kept *os.File, env ...string) (pid int, c *capture.Client) {
 	t.Helper()
 	run, err := os.MkdirTemp("/dev/shm", "dynod-test-") // run_dir must be on a tmpfs
 	if err != nil {
@@ -65,8 +92,13 @@ func startCapture(t *testing.T) (pid int, c *capture.Client) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := command(ctx, []string{"DYNOD_RUN_DIR=" + run, "DYNOD_STATE_DIR=" + t.TempDir(), "DYNOD_LOGS_SPOOL_BYTES=2MiB"}, "capture")
+	env = append(env, "DYNOD_RUN_DIR="+run, "DYNOD_STATE_DIR="+t.TempDir(), "DYNOD_LOGS_SPOOL_BYTES=2MiB")
+	cmd := command(ctx, env)
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `LISTEN_PID=$$ exec "$0" capture`, dynod} // only the shell knows the pid before
 	cmd.Stderr = os.Stderr
+	if kept != nil {
+		cmd.ExtraFiles = []*os.File{kept}
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
