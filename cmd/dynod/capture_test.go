@@ -86,7 +86,7 @@ func TestCaptureTakesKept(t *testing.T) {
 // startCapture runs the real capture until the test ends, with a descriptor that was kept for it.
 func startCapture(t *testing.T, kept *os.File, env ...string) (pid int, c *capture.Client) {
 	t.Helper()
-	run, err := os.MkdirTemp("/dev/shm", "dynod-test-") // run_dir must be on a tmpfs
+	run, err := os.MkdirTemp("/dev/shm", "dynod-test-") //nolint:usetesting // run_dir must be on a tmpfs
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package capture_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -169,7 +170,7 @@ func readStream(t testing.TB, spoolDir, id string, s spool.Stream) (got stream) 
 	buf := make([]byte, 1<<20)
 	for at := int64(0); ; {
 		p, err := r.Next(buf)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return got
 		}
 		if err != nil || p.Offset != at {
