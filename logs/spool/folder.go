@@ -135,3 +135,23 @@ func (d folder) size(name string) int64 {
 	}
 	return st.Size
 }
+
+// openRegular opens a file of a stream by its path.
+func openRegular(path string, flags int) (*os.File, error) {
+	d, err := openFolder(filepath.Dir(path), streamDepth)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.open(filepath.Base(path), flags)
+}
+
+// regularSize is the length of a file of a stream in bytes, 0 for anything that is no regular file.
+func regularSize(path string) int64 {
+	d, err := openFolder(filepath.Dir(path), streamDepth)
+	if err != nil {
+		return 0
+	}
+	defer d.Close()
+	return d.size(filepath.Base(path))
+}

@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -47,13 +48,13 @@ type clock struct {
 }
 
 // openClock reads the marks of the segment that starts at start; before its first mark the answer is fallback.
-func openClock(d folder, start int64, fallback time.Time) *clock {
+func openClock(dir string, start int64, fallback time.Time) *clock {
 	c := &clock{start: start, now: fallback}
-	name := fileName(start, marksSuffix)
-	if d.size(name) > maxFile {
+	path := filepath.Join(dir, fileName(start, marksSuffix))
+	if regularSize(path) > maxFile {
 		return c
 	}
-	if f, err := d.open(name, os.O_RDONLY); err == nil {
+	if f, err := openRegular(path, os.O_RDONLY); err == nil {
 		c.file = f
 	}
 	return c

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -162,14 +163,9 @@ func (r *Reader) holding(l Listing) (int64, bool) {
 // does not count: the hole before it may become longer yet.
 func (r *Reader) following(l Listing) (int64, bool) {
 	end, ended := endAfter(l, r.pos)
-	d, err := openFolder(r.dir, streamDepth)
-	if err != nil {
-		return end, ended
-	}
-	defer d.Close()
 	for _, start := range l.Segments {
 		switch {
-		case start <= r.pos || r.bad[start] || d.size(fileName(start, segmentSuffix)) == 0:
+		case start <= r.pos || r.bad[start] || regularSize(r.path(start, segmentSuffix)) == 0:
 		case ended && end < start:
 			return end, true
 		default:
@@ -189,12 +185,7 @@ func endAfter(l Listing, pos int64) (int64, bool) {
 
 // enter makes a segment the one at hand, if there are bytes in it.
 func (r *Reader) enter(l Listing, start int64) bool {
-	d, err := openFolder(r.dir, streamDepth)
-	if err != nil {
-		return false
-	}
-	defer d.Close()
-	f, err := d.open(fileName(start, segmentSuffix), os.O_RDONLY)
+	f, err := openRegular(r.path(start, segmentSuffix), os.O_RDONLY)
 	if err != nil {
 		return false // gone or not ours
 	}
@@ -205,8 +196,12 @@ func (r *Reader) enter(l Listing, start int64) bool {
 	}
 	r.Close()
 	r.file, r.start, r.until = f, start, l.after(start)
-	r.clock = openClock(d, start, fi.ModTime().UTC())
+	r.clock = openClock(r.dir, start, fi.ModTime().UTC())
 	return true
+}
+
+func (r *Reader) path(offset int64, suffix string) string {
+	return filepath.Join(r.dir, fileName(offset, suffix))
 }
 
 // after is where the segment behind the one at start begins.
