@@ -2,13 +2,12 @@ package systemd
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // Supervised tells whether a service manager waits to be notified by this process.
-func Supervised() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+func Supervised() bool { return NotifySocket() != "" }
 
 // Ready says that the service serves: units ordered after it may start.
 func Ready() error { return notify(daemon.SdNotifyReady) }

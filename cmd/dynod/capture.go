@@ -23,9 +23,19 @@ func captureCommand(flags *config.FlagSet) *cobra.Command {
 }
 
 func runCapture(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	return capture.Run(ctx, capture.Config{
+	kept, err := systemd.Kept()
+	if err != nil {
+		return err
+	}
+	c := capture.Config{
 		Socket: cfg.CaptureSocket(), SpoolDir: cfg.SpoolDir, SpoolBytes: cfg.Logs.SpoolBytes,
-	}, nil, log)
+		HostBytes: cfg.Logs.HostSpoolBytes, ReserveBytes: cfg.Logs.ReserveBytes, IngestBytes: cfg.Logs.IngestBytesPerSecond,
+		NotifySocket: systemd.NotifySocket(),
+	}
+	for name, fd := range kept {
+		c.Kept = append(c.Kept, capture.Kept{Name: name, FD: fd})
+	}
+	return capture.Run(ctx, c, nil, log)
 }
 
 // captureArgv starts a capture that reads the settings this agent has read: the same flags, and the environment that

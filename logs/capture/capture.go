@@ -2,8 +2,10 @@
 // spool. It is a process of its own, so that the agent can go away and come back while every byte is kept, and it does
 // so little that it hardly ever has a reason to be restarted itself.
 //
-// It never blocks a dyno: what does not fit into the dyno's part of the spool is read away and counted. It never looks
-// at the bytes, never cuts lines and never talks to anybody but the one agent on its unix socket.
+// It never blocks a dyno: what does not fit into the dyno's part of the spool, comes faster than the dyno may speak, or
+// finds a disk that is full or gone, is taken away and counted. It never looks at the bytes, except for the newlines in
+// those it throws away, never cuts lines and never talks to anybody but the one agent on its unix socket and, about
+// descriptors, the service manager.
 package capture
 
 import (
@@ -31,6 +33,12 @@ type Config struct {
 	SpoolDir     string // root of the spool
 	SpoolBytes   int64  // bound per dyno over its streams; 0: DefaultSpoolBytes
 	SegmentBytes int64  // size of a spool file; 0: what spool.SegmentBytes says
+	HostBytes    int64  // bound over all dynos; 0: none
+	ReserveBytes int64  // of the spool's disk, left free; 0: none
+	IngestBytes  int64  // bound per dyno over its streams and a second, with bursts; 0: none
+
+	NotifySocket string // of the service manager, whose fd store keeps the pipes; empty: none
+	Kept         []Kept // what it kept of a capture before; Run owns the descriptors
 }
 
 func (c Config) withDefaults() Config {
@@ -48,7 +56,7 @@ func (c Config) withDefaults() Config {
 // Another capture on the same spool is errdefs.ErrAlreadyExists.
 func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.Logger) error {
 	cfg = cfg.withDefaults()
-	lock, err := lockSpool(cfg.SpoolDir)
+	lock, err := lockSpool(cfg.SpoolDir, log)
 	if err != nil {
 		return err
 	}
@@ -62,11 +70,17 @@ func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.
 		return err
 	}
 	defer s.close()
+	s.adopt(cfg.Kept)
+	s.settle()
 	pidFile := PidFile(cfg.Socket)
 	if err := notePid(pidFile); err != nil {
 		return fmt.Errorf("write pid: %w", err)
 	}
 	defer os.Remove(pidFile)
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); s.host.run(ctx) }()
+	defer func() { cancel(); <-watched }()
 	return s.run(ctx)
 }
 
@@ -81,20 +95,20 @@ func notePid(path string) error {
 	return os.Rename(path+".new", path)
 }
 
-func lockSpool(dir string) (*os.File, error) {
+// lockSpool keeps other captures away. A disk that takes no lock is no reason not to read the dynos' pipes.
+func lockSpool(dir string, log *slog.Logger) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make spool: %w", err)
+		log.Warn("the spool cannot be made", "error", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "capture.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock spool: %w", err)
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("another capture runs: %w", errdefs.ErrAlreadyExists)
-		}
-		return nil, fmt.Errorf("lock spool: %w", err)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("lock spool: another capture runs: %w", errdefs.ErrAlreadyExists), f.Close())
+	}
+	if err != nil {
+		log.Warn("the spool cannot be locked", "error", err)
 	}
 	return f, nil
 }

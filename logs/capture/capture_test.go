@@ -15,14 +15,11 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs/capture"
 	"github.com/dynod/dynod/logs/spool"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type server struct {
 	t   testing.TB
@@ -94,6 +91,9 @@ func TestRequests(t *testing.T) {
 	_, fds, err := do(t, c, capture.Message{Kind: capture.Open, ID: id})
 	if err != nil || len(fds) != 4 {
 		t.Fatalf("open: %d files, %v", len(fds), err)
+	}
+	if size, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETPIPE_SZ, 0); err != nil || os.Geteuid() == 0 && size != 1<<20 {
+		t.Errorf("the pipe holds %d bytes, %v", size, err)
 	}
 	if _, err := unix.Write(fds[0], []byte("hello")); err != nil {
 		t.Fatal(err)
@@ -349,6 +349,36 @@ func FuzzParse(f *testing.F) {
 		}
 		if string(m.Append(nil)) != string(b) {
 			t.Errorf("%x parsed as %+v", b, m)
+		}
+	})
+}
+
+// FuzzServe sends packets to a capture: whatever they are, it serves the next connection.
+func FuzzServe(f *testing.F) {
+	s := start(f, capture.Config{})
+	id := uuid.NewString()
+	for _, m := range []capture.Message{
+		{Kind: capture.Open, Seq: 7, ID: id},
+		{Kind: capture.Restore, ID: id, Mask: 6},
+		{Kind: capture.Attach, ID: id},
+		{Kind: capture.List},
+		{Kind: capture.Forget, ID: id},
+		{Kind: capture.Changes, Entries: []capture.Entry{{ID: id, Stream: spool.Stderr, End: 9, Live: true}}},
+	} {
+		f.Add(m.Append(nil), m.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		c, _ := (&server{t: t, cfg: s.cfg}).dial()
+		_ = errors.Join(c.SendRaw(first), c.SendRaw(second))
+		c, _ = (&server{t: t, cfg: s.cfg}).dial()
+		list, _, err := do(t, c, capture.Message{Kind: capture.List})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list.Entries {
+			if _, _, err := do(t, c, capture.Message{Kind: capture.Forget, ID: e.ID}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

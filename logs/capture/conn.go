@@ -11,8 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
-
-	"github.com/dynod/dynod/logs/spool"
 )
 
 // accept takes a new agent in place of the one before: the agent sees to it that it is alone, so the older connection
@@ -109,23 +107,34 @@ func (s *server) open(id string) (outgoing, error) {
 	var out outgoing
 	for _, stream := range captured {
 		if p := s.streams[key{id, stream}]; p != nil {
-			s.pump(p)
+			s.pump(p, perPipe)
 		}
 		if p := s.streams[key{id, stream}]; p != nil {
 			s.finish(p)
 		}
-		var fds [2]int
-		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		fds, err := newPipe()
+		if err != nil {
 			return out, fmt.Errorf("make pipe: %w", err)
 		}
 		out.mine = append(out.mine, fds[1])
-		_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeBytes) // a smaller pipe works too
-		if err := errors.Join(spool.Seal(s.dir(id), stream), s.add(key{id, stream}, fds[0])); err != nil {
+		if err := s.begin(key{id, stream}, fds[0]); err != nil {
 			return out, err
 		}
 		out.shared = append(out.shared, fds[0])
 	}
 	return out, nil
+}
+
+// begin reads the pipe of a new life; what is in the spool belongs to an older one, whose end may not be marked yet.
+func (s *server) begin(k key, fd int) error {
+	if err := s.add(k, fd); err != nil {
+		return err
+	}
+	s.store.keep(k, fd)
+	if w := s.streams[k].writer; w.Offset() > 0 {
+		_ = w.End() // an error comes again with the first byte
+	}
+	return nil
 }
 
 // restore reads given pipes; of those that are read already the descriptors are left to the caller to close.
@@ -148,6 +157,7 @@ func (s *server) restore(m Message, files []int) error {
 		if err := s.add(key{m.ID, stream}, taken); err != nil {
 			return err
 		}
+		s.store.keep(key{m.ID, stream}, taken)
 	}
 	return nil
 }
@@ -193,43 +203,74 @@ func compare(a, b key) int {
 
 func (s *server) forget(id string) {
 	for _, stream := range captured {
-		if p := s.streams[key{id, stream}]; p != nil {
+		k := key{id, stream}
+		for _, p := range []*pipe{s.streams[k], s.ended[k]} {
+			if p == nil {
+				continue
+			}
+			_ = p.writer.Close()
+			p.hole.remove()
+			p.hole = nil
+		}
+		if p := s.streams[k]; p != nil {
+			s.store.remove(k)
 			s.drop(p)
 		}
-		delete(s.changed, key{id, stream})
+		delete(s.ended, k)
+		delete(s.changed, k)
 	}
 }
 
 // note remembers a stream's state for the agent.
 func (s *server) note(p *pipe, live bool) {
 	if s.conn >= 0 {
-		s.changed[p.key] = Entry{ID: p.id, Stream: p.stream, End: p.writer.Offset(), Live: live}
+		s.changed[p.key] = change{pipe: p, live: live}
 	}
 }
 
+// change is what the agent is to be told.
+type change struct {
+	pipe *pipe
+	live bool
+}
+
+// due tells whether a change may be told now: that of a quiet stream at once.
+func (c change) due(now time.Time) bool { return !c.live || now.Sub(c.pipe.told) >= tellEvery }
+
 // tell sends what has changed. An agent that does not read is told later, the newest state only.
 func (s *server) tell() {
-	if s.conn < 0 || len(s.changed) == 0 || time.Since(s.told) < tellEvery {
+	if s.conn < 0 {
 		return
 	}
-	s.told = time.Now()
-	for len(s.changed) > 0 {
-		m := Message{Kind: Changes}
-		for _, e := range s.changed {
-			if m.Entries = append(m.Entries, e); len(m.Entries) == maxEntries {
-				break
-			}
+	m := Message{Kind: Changes}
+	for k, c := range s.changed {
+		if !c.due(s.now) {
+			continue
 		}
-		if err := s.send(m, nil); err != nil {
-			if !errors.Is(err, unix.EAGAIN) {
-				s.hangUp()
-			}
+		m.Entries = append(m.Entries, Entry{ID: k.id, Stream: k.stream, End: c.pipe.writer.Offset(), Live: c.live})
+		if len(m.Entries) == maxEntries && !s.told(m) {
 			return
 		}
-		for _, e := range m.Entries {
-			delete(s.changed, key{e.ID, e.Stream})
-		}
 	}
+	if len(m.Entries) > 0 {
+		s.told(m)
+	}
+}
+
+// told sends changes and forgets those that are sent.
+func (s *server) told(m Message) bool {
+	if err := s.send(m, nil); err != nil {
+		if !errors.Is(err, unix.EAGAIN) {
+			s.hangUp()
+		}
+		return false
+	}
+	for _, e := range m.Entries {
+		k := key{e.ID, e.Stream}
+		s.changed[k].pipe.told = s.now
+		delete(s.changed, k)
+	}
+	return true
 }
 
 func (s *server) send(m Message, files []int) error {

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 const cursorName = "cursor"
@@ -18,7 +19,7 @@ type Cursor [len(Streams) + 1]int64
 
 // LoadCursor reads a dyno's cursor. A missing file is fs.ErrNotExist, an unreadable one errdefs.ErrDataLoss.
 func LoadCursor(dyno string) (Cursor, error) {
-	b, err := os.ReadFile(filepath.Join(dyno, cursorName))
+	b, err := readSmall(filepath.Join(dyno, cursorName))
 	if err != nil {
 		return Cursor{}, err
 	}
@@ -48,18 +49,41 @@ func (c Cursor) encode() string {
 
 // Store makes the cursor durable: it is on disk, whole, when Store returns nil. One caller at a time.
 func (c Cursor) Store(dyno string) error {
-	path := filepath.Join(dyno, cursorName)
-	if err := writeSync(path+".new", []byte(c.encode())); err != nil {
+	if err := writeSync(filepath.Join(dyno, cursorName), []byte(c.encode())); err != nil {
 		return fmt.Errorf("write cursor: %w", err)
 	}
-	return os.Rename(path+".new", path)
+	return nil
 }
 
+// readSmall reads a file in a dyno's directory. A missing one is fs.ErrNotExist, what cannot be ours errdefs.ErrDataLoss.
+func readSmall(path string) ([]byte, error) {
+	d, err := openFolder(filepath.Dir(path), dynoDepth)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	b, err := d.readSmall(filepath.Base(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("read %s: %w", filepath.Base(path), errors.Join(errdefs.ErrDataLoss, err))
+	}
+	return b, err
+}
+
+// writeSync replaces a file in a dyno's directory: it is on disk, whole, when writeSync returns nil.
 func writeSync(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	d, err := openFolder(filepath.Dir(path), dynoDepth)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	name := filepath.Base(path)
+	f, err := d.create(name + ".new")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return unix.Renameat(int(d.Fd()), name+".new", int(d.Fd()), name)
 }

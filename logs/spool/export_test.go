@@ -4,4 +4,8 @@ package spool
 var (
 	FileName    = fileName
 	ParseCursor = parseCursor
+	ParseLost   = parseLost
 )
+
+// Encode is what the file of a hole holds.
+func (l Lost) Encode() string { return l.encode() }

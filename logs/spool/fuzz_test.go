@@ -8,7 +8,7 @@ import (
 )
 
 func FuzzParseName(f *testing.F) {
-	for _, name := range []string{"0000000000000000.seg", "00000000000000ff.t", "7fffffffffffffff.eof", "cursor", ""} {
+	for _, name := range []string{"0000000000000000.seg", "00000000000000ff.t", "7fffffffffffffff.eof", "0000000000001000.lost", "cursor", ""} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -43,6 +43,17 @@ func FuzzParseCursor(f *testing.F) {
 		c, err := spool.ParseCursor(b)
 		if err == nil && (c[spool.Stdout] < 0 || c[spool.Stderr] < 0 || c[spool.Platform] < 0) {
 			t.Errorf("%q parsed as %v", b, c)
+		}
+	})
+}
+
+func FuzzParseLost(f *testing.F) {
+	f.Add([]byte(spool.Lost{From: 1, Lines: 2, Since: time.Unix(3, 4)}.Encode()), int64(100))
+	f.Add([]byte("lost 1 0 99 0 00000000\n"), int64(1))
+	f.Fuzz(func(t *testing.T, b []byte, end int64) {
+		l, ok := spool.ParseLost(b, end)
+		if ok && (l.From < 0 || l.Lines < 0 || l.From+l.Lines > end || l.Encode() != string(b)) {
+			t.Errorf("%q before %d parsed as %+v", b, end, l)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -13,14 +12,15 @@ type Listing struct {
 	Segments []int64
 	Marks    []int64
 	Ends     []int64
+	Losses   []int64
 }
 
-// List reads the names in a stream's directory; foreign names are skipped and a missing directory is empty. It is no
+// List reads the names in a stream's directory; foreign names are skipped, and what is no directory of ours is empty. It is no
 // snapshot: of two files made while it runs, the younger may be seen without the older.
 func List(dir string) (Listing, error) {
 	var l Listing
-	f, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := openFolder(dir, streamDepth)
+	if errors.Is(err, fs.ErrNotExist) || foreign(err) {
 		return l, nil
 	}
 	if err != nil {
@@ -34,6 +34,7 @@ func List(dir string) (Listing, error) {
 	slices.Sort(l.Segments)
 	slices.Sort(l.Marks)
 	slices.Sort(l.Ends)
+	slices.Sort(l.Losses)
 	return l, err
 }
 
@@ -46,6 +47,8 @@ func (l *Listing) add(name string) {
 		l.Marks = append(l.Marks, offset)
 	case suffix == endSuffix:
 		l.Ends = append(l.Ends, offset)
+	case suffix == lostSuffix:
+		l.Losses = append(l.Losses, offset)
 	}
 }
 
@@ -77,11 +80,16 @@ func Tail(dyno string, s Stream) (int64, error) {
 
 func (l Listing) tail(dyno string, s Stream) int64 {
 	var tail int64
-	if n := len(l.Ends); n > 0 {
-		tail = l.Ends[n-1]
+	for _, offsets := range [][]int64{l.Ends, l.Losses} {
+		if n := len(offsets); n > 0 {
+			tail = max(tail, offsets[n-1])
+		}
 	}
-	for _, start := range l.Segments {
-		tail = max(tail, start+regularSize(filepath.Join(Dir(dyno, s), fileName(start, segmentSuffix))))
+	if d, err := openFolder(Dir(dyno, s), streamDepth); err == nil {
+		for _, start := range l.Segments {
+			tail = max(tail, start+min(d.size(fileName(start, segmentSuffix)), maxFile))
+		}
+		_ = d.Close()
 	}
 	if c, err := LoadCursor(dyno); err == nil {
 		tail = max(tail, c[s])
@@ -89,28 +97,33 @@ func (l Listing) tail(dyno string, s Stream) int64 {
 	return tail
 }
 
-// regularSize is the size of a regular file, 0 for anything else.
-func regularSize(path string) int64 {
-	fi, err := os.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() {
-		return 0
-	}
-	return fi.Size()
-}
-
-// Usage is how many bytes the files of a dyno's streams have together.
+// Usage is how many bytes the files of a dyno's streams have together, or take on disk where that is less.
 func Usage(dyno string) (int64, error) {
 	var sum int64
 	for _, s := range Streams {
-		entries, err := os.ReadDir(Dir(dyno, s))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n, err := usage(Dir(dyno, s))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !foreign(err) {
 			return 0, err
 		}
-		for _, e := range entries {
-			sum += regularSize(filepath.Join(Dir(dyno, s), e.Name()))
-		}
+		sum += n
 	}
 	return sum, nil
+}
+
+func usage(dir string) (int64, error) {
+	d, err := openFolder(dir, streamDepth)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	var sum int64
+	for _, name := range names {
+		if st, ok := d.stat(name); ok {
+			sum += min(st.Size, st.Blocks*512) // a sparse file takes less than it shows
+		}
+	}
+	return sum, err
 }
 
 // Seal marks the end of a life at the tail of a stream that nobody writes any more. It is repeatable, and does nothing
@@ -120,15 +133,19 @@ func Seal(dyno string, s Stream) error {
 	if err != nil || tail == 0 {
 		return err
 	}
-	err = makeEnd(Dir(dyno, s), tail)
+	d, err := openFolder(Dir(dyno, s), streamDepth)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a cursor without a directory: nothing was left unfinished
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.makeEnd(tail)
 }
 
-func makeEnd(dir string, offset int64) error {
-	f, err := os.OpenFile(filepath.Join(dir, fileName(offset, endSuffix)), os.O_CREATE|os.O_WRONLY, 0o600)
+func (d folder) makeEnd(offset int64) error {
+	f, err := d.open(fileName(offset, endSuffix), os.O_CREATE|os.O_WRONLY)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -37,17 +38,22 @@ func ParseMark(b []byte) (m Mark, ok bool) {
 
 // clock answers when the bytes of one segment arrived. Questions come in ascending order.
 type clock struct {
-	file *os.File  // nil: the segment has no marks
-	read int64     // bytes of file taken so far
-	now  time.Time // the answer up to next.Offset
-	next Mark
-	more bool // next is set
-	buf  []byte
+	file  *os.File  // nil: the segment has no marks
+	start int64     // of the segment
+	read  int64     // bytes of file taken so far
+	now   time.Time // the answer up to next.Offset
+	next  Mark
+	more  bool // next is set
+	buf   []byte
 }
 
 // openClock reads the marks of the segment that starts at start; before its first mark the answer is fallback.
-func openClock(path string, fallback time.Time) *clock {
-	c := &clock{now: fallback}
+func openClock(dir string, start int64, fallback time.Time) *clock {
+	c := &clock{start: start, now: fallback}
+	path := filepath.Join(dir, fileName(start, marksSuffix))
+	if regularSize(path) > maxFile {
+		return c
+	}
 	if f, err := openRegular(path, os.O_RDONLY); err == nil {
 		c.file = f
 	}
@@ -61,13 +67,14 @@ func (c *clock) at(offset int64) time.Time {
 	return c.now
 }
 
-// fill sets next to the next readable mark, if there is one by now.
+// fill sets next to the next mark that can be true, if there is one by now.
 func (c *clock) fill() bool {
 	for !c.more {
 		if len(c.buf) < MarkSize && !c.load() {
 			return false
 		}
 		c.next, c.more = ParseMark(c.buf)
+		c.more = c.more && c.next.Offset >= c.start && c.next.Offset < c.start+maxFile // otherwise damaged
 		c.buf = c.buf[MarkSize:]
 	}
 	return true

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +29,8 @@ type Piece struct {
 	Offset int64     // of the first byte
 	Data   []byte    // Data: the bytes; they lie in the caller's buffer
 	Lost   int64     // Gap: how many bytes are missing
+	Lines  int64     // Gap: newlines among those that were discarded by decision; 0 where nobody counted, as after damage
+	Since  time.Time // Gap: when the discarding began; zero where nobody knows
 	Time   time.Time // End: when the life ended
 }
 
@@ -40,6 +42,7 @@ type Reader struct {
 	ended int64 // position of the End told last, -1 before the first
 	file  *os.File
 	start int64 // of the segment that file is, -1 without one
+	until int64 // where the next segment begins: what a damaged file holds beyond is not ours
 	clock *clock
 	bad   map[int64]bool // segments in which reading failed
 }
@@ -64,7 +67,7 @@ func (r *Reader) Next(buf []byte) (Piece, error) {
 		if r.ended != r.pos && l.ended(r.pos) {
 			return r.end(), nil
 		}
-		if start, ok := r.holding(l); ok && r.enter(start) {
+		if start, ok := r.holding(l); ok && r.enter(l, start) {
 			continue
 		}
 		if _, ok := r.following(l); !ok {
@@ -95,6 +98,10 @@ func (r *Reader) read(buf []byte) (Piece, bool, error) {
 	if r.file == nil {
 		return Piece{}, false, nil
 	}
+	buf = buf[:max(0, min(int64(len(buf)), r.until-r.pos))]
+	if len(buf) == 0 {
+		return Piece{}, false, nil
+	}
 	n, err := r.file.ReadAt(buf, r.pos-r.start)
 	if n > 0 {
 		p := Piece{Kind: Data, Offset: r.pos, Data: buf[:n]}
@@ -112,11 +119,16 @@ func (r *Reader) read(buf []byte) (Piece, bool, error) {
 func (r *Reader) end() Piece {
 	r.ended = r.pos
 	p := Piece{Kind: End, Offset: r.pos}
-	if fi, err := os.Lstat(filepath.Join(r.dir, fileName(r.pos, endSuffix))); err == nil {
-		p.Time = fi.ModTime().UTC()
+	if d, err := openFolder(r.dir, streamDepth); err == nil {
+		if st, ok := d.stat(fileName(r.pos, endSuffix)); ok {
+			p.Time = modified(st)
+		}
+		_ = d.Close()
 	}
 	return p
 }
+
+func modified(st unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()).UTC() }
 
 // same tells whether two listings show the same way on from here.
 func (r *Reader) same(a, b Listing) bool {
@@ -130,6 +142,7 @@ func (r *Reader) same(a, b Listing) bool {
 func (r *Reader) gap(l Listing) Piece {
 	to, _ := r.following(l)
 	p := Piece{Kind: Gap, Offset: r.pos, Lost: to - r.pos}
+	p.Lines, p.Since = l.lost(r.dir, r.pos, to)
 	r.pos = to
 	return p
 }
@@ -147,18 +160,19 @@ func (r *Reader) holding(l Listing) (int64, bool) {
 }
 
 // following is the nearest position behind this one at which there is a byte or the end of a life. An empty segment
-// does not count: its writer may yet move it (see Writer.Drop).
+// does not count: the hole before it may become longer yet.
 func (r *Reader) following(l Listing) (int64, bool) {
+	end, ended := endAfter(l, r.pos)
 	for _, start := range l.Segments {
-		if start <= r.pos || r.bad[start] || regularSize(filepath.Join(r.dir, fileName(start, segmentSuffix))) == 0 {
-			continue
-		}
-		if end, ok := endAfter(l, r.pos); ok && end < start {
+		switch {
+		case start <= r.pos || r.bad[start] || regularSize(r.path(start, segmentSuffix)) == 0:
+		case ended && end < start:
 			return end, true
+		default:
+			return start, true
 		}
-		return start, true
 	}
-	return endAfter(l, r.pos)
+	return end, ended
 }
 
 func endAfter(l Listing, pos int64) (int64, bool) {
@@ -170,41 +184,31 @@ func endAfter(l Listing, pos int64) (int64, bool) {
 }
 
 // enter makes a segment the one at hand, if there are bytes in it.
-func (r *Reader) enter(start int64) bool {
-	path := filepath.Join(r.dir, fileName(start, segmentSuffix))
-	f, err := openRegular(path, os.O_RDONLY)
+func (r *Reader) enter(l Listing, start int64) bool {
+	f, err := openRegular(r.path(start, segmentSuffix), os.O_RDONLY)
 	if err != nil {
 		return false // gone or not ours
 	}
 	fi, err := f.Stat()
-	if err != nil || fi.Size() == 0 || !stillNamed(path, fi) {
+	if err != nil || fi.Size() == 0 || fi.Size() > maxFile {
 		_ = f.Close()
 		return false
 	}
 	r.Close()
-	r.file, r.start = f, start
-	r.clock = openClock(filepath.Join(r.dir, fileName(start, marksSuffix)), fi.ModTime().UTC())
+	r.file, r.start, r.until = f, start, l.after(start)
+	r.clock = openClock(r.dir, start, fi.ModTime().UTC())
 	return true
 }
 
-// stillNamed tells that a file with bytes in it never had another name: only empty ones are renamed, and it had been
-// opened by this name before it was seen to hold bytes.
-func stillNamed(path string, fi fs.FileInfo) bool {
-	named, err := os.Lstat(path)
-	return err == nil && os.SameFile(named, fi)
+func (r *Reader) path(offset int64, suffix string) string {
+	return filepath.Join(r.dir, fileName(offset, suffix))
 }
 
-var errNotRegular = errors.New("not a regular file")
-
-// openRegular opens a file that is neither a link nor anything else that could block or lead elsewhere.
-func openRegular(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, err
+// after is where the segment behind the one at start begins.
+func (l Listing) after(start int64) int64 {
+	i, _ := slices.BinarySearch(l.Segments, start+1)
+	if i == len(l.Segments) {
+		return math.MaxInt64
 	}
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		_ = f.Close()
-		return nil, errors.Join(errNotRegular, err)
-	}
-	return f, nil
+	return l.Segments[i]
 }

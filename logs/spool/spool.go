@@ -3,14 +3,16 @@
 //	<spool>/<dyno id>/<stream>/<start>.seg   raw bytes; start is the stream position of the first one, 16 hex digits
 //	<spool>/<dyno id>/<stream>/<start>.t     when those bytes arrived, see Mark
 //	<spool>/<dyno id>/<stream>/<offset>.eof  empty: a life of the dyno ended at this position
+//	<spool>/<dyno id>/<stream>/<end>.lost    what is known of the hole that ends at this position, see Lost
 //	<spool>/<dyno id>/cursor                 how far each stream is delivered
 //
 // The names carry the positions, so a hole between the end of one segment and the start of the next is the count of
-// bytes that were dropped, and the position to write at is the end of the last segment: nothing else has to be kept
+// bytes that were dropped, and the position to write at is the end of what the names show: nothing else has to be kept
 // consistent when a writer is killed. A life's end lies only between two segments, never inside one.
 //
 // A stream has one writer at a time and any number of readers, in other processes too. The package never cuts lines,
-// never talks to anybody, and takes no file in the spool for more than bytes: what it cannot read is a hole.
+// never talks to anybody, and takes no file in the spool for more than bytes: what it cannot read is a hole. No link
+// beneath the spool's root is followed. Linux 5.6 or later.
 package spool
 
 import (
@@ -42,7 +44,11 @@ const (
 	segmentSuffix = ".seg"
 	marksSuffix   = ".t"
 	endSuffix     = ".eof"
+	lostSuffix    = ".lost"
 )
+
+// maxFile is more than a file of a stream ever holds. A larger one is not ours, whatever its name.
+const maxFile = 64 << 20
 
 // String is the name of the stream's directory.
 func (s Stream) String() string {
@@ -84,8 +90,8 @@ func fileName(offset int64, suffix string) string {
 	return strings.Repeat("0", 16-len(s)) + s + suffix
 }
 
-// ParseName splits a file name of a stream's directory into its position and its suffix (".seg", ".t" or ".eof").
-// Names that this package would not have given are refused.
+// ParseName splits a file name of a stream's directory into its position and its suffix (".seg", ".t", ".eof" or
+// ".lost"). Names that this package would not have given are refused.
 func ParseName(name string) (offset int64, suffix string, ok bool) {
 	if len(name) < 16 {
 		return 0, "", false
@@ -100,7 +106,7 @@ func ParseName(name string) (offset int64, suffix string, ok bool) {
 		return 0, "", false
 	}
 	switch suffix = name[16:]; suffix {
-	case segmentSuffix, marksSuffix, endSuffix:
+	case segmentSuffix, marksSuffix, endSuffix, lostSuffix:
 		return int64(n), suffix, true
 	}
 	return 0, "", false

@@ -92,15 +92,15 @@ func TestDropIsTheHoleInTheNames(t *testing.T) {
 	w := openWriter(t, dir, 1000)
 	r := reader(t, dir, 0)
 	must(t, w.Append([]byte("kept"), noon))
-	must(t, w.Drop(100))
-	must(t, w.Drop(50))
+	w.Drop(100, 3, noon)
+	w.Drop(50, 2, noon.Add(time.Second))
 	expect(t, walk(t, r), `0 "kept"`) // it may become longer yet
 	must(t, w.Append([]byte("kept too"), noon))
 	expect(t, walk(t, r), "4 gap 150", `154 "kept too"`)
-	must(t, w.Drop(8))
+	w.Drop(8, 0, noon)
 	must(t, w.End())
 	expect(t, walk(t, r), "162 gap 8", "170 end")
-	must(t, w.Drop(10)) // moves the empty segment that begins just where the reader stands
+	w.Drop(10, 1, noon)
 	must(t, w.Close())
 	if tail, err := spool.Tail(dir, spool.Stdout); err != nil || tail != 180 {
 		t.Errorf("tail %d, %v", tail, err)

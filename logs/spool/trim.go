@@ -2,9 +2,9 @@ package spool
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Trim removes whole segments of a dyno that are delivered, oldest first in each stream, as long as keep bytes of what
@@ -39,17 +39,22 @@ func Trim(dyno string, c Cursor, keep int64) error {
 // removeBefore deletes every file that belongs to a position before first. Segments go first and in order: whatever
 // interrupts it, what stays has no hole.
 func (l Listing) removeBefore(dir string, first int64) error {
+	d, err := openFolder(dir, streamDepth)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
 	for _, group := range []struct {
 		offsets []int64
 		suffix  string
-	}{{l.Segments, segmentSuffix}, {l.Marks, marksSuffix}, {l.Ends, endSuffix}} {
+	}{{l.Segments, segmentSuffix}, {l.Marks, marksSuffix}, {l.Ends, endSuffix}, {l.Losses, lostSuffix}} {
 		for _, offset := range group.offsets {
 			if offset >= first {
 				break
 			}
-			err := os.Remove(filepath.Join(dir, fileName(offset, group.suffix)))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+			err := d.remove(fileName(offset, group.suffix))
+			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EISDIR) { // a directory is not ours
+				return fmt.Errorf("remove from spool: %w", err)
 			}
 		}
 	}

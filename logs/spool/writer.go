@@ -3,11 +3,10 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,6 +16,8 @@ type Writer struct {
 	dir      string
 	segment  int64 // bytes at which a segment is full
 	pos      int64
+	hole     *Lost    // ends at pos and is not in the names yet
+	ends     []int64  // of lives, not in the names yet
 	file     *os.File // nil: the next byte begins a segment at pos
 	start    int64
 	marks    *os.File // nil until the segment's first byte
@@ -24,32 +25,40 @@ type Writer struct {
 	appended int64
 }
 
-// OpenWriter continues the stream s of a dyno, whose directory is made if it is missing. Segments are begun anew at
-// segment bytes.
+// OpenWriter continues the stream s of a dyno. Segments are begun anew at segment bytes. Only a directory that cannot
+// be read is an error; one that cannot be made is made when there are bytes for it.
 func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
 	dir := Dir(dyno, s)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make spool: %w", err)
-	}
 	l, err := List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list segments: %w", err)
 	}
-	w := &Writer{dir: dir, segment: segment, pos: l.tail(dyno, s)}
+	w := UnreadWriter(dyno, s, segment)
+	w.pos = l.tail(dyno, s)
+	d, err := makeFolder(dir, streamDepth)
+	if err != nil {
+		return w, nil
+	}
+	defer d.Close()
 	if n := len(l.Segments); n > 0 {
-		w.resume(l.Segments[n-1], l.ended(w.pos))
+		w.resume(d, l.Segments[n-1], l.ended(w.pos))
 	}
 	return w, nil
 }
 
+// UnreadWriter continues a stream whose directory cannot be read. Tell it by Reopen where the stream ends.
+func UnreadWriter(dyno string, s Stream, segment int64) *Writer {
+	return &Writer{dir: Dir(dyno, s), segment: min(segment, maxFile)}
+}
+
 // resume goes on in the last segment if it ends where the stream does, without the end of a life in between.
-func (w *Writer) resume(start int64, ended bool) {
-	path := w.path(start, segmentSuffix)
-	size := regularSize(path)
+func (w *Writer) resume(d folder, start int64, ended bool) {
+	name := fileName(start, segmentSuffix)
+	size := d.size(name)
 	if start+size != w.pos || size > 0 && (ended || size >= w.segment) {
 		return
 	}
-	if f, err := openRegular(path, os.O_RDWR); err == nil { // otherwise not ours: the stream goes on beside it
+	if f, err := d.open(name, os.O_RDWR); err == nil { // otherwise not ours: the stream goes on beside it
 		w.file, w.start = f, start
 	}
 }
@@ -94,38 +103,17 @@ func (w *Writer) Append(p []byte, now time.Time) error {
 	return nil
 }
 
-// Drop counts n bytes that will not be kept. They are counted on disk before it returns nil; after an error they are
-// counted as long as this writer lives. The name of the empty next segment carries the count.
-func (w *Writer) Drop(n int64) error {
-	old, empty := w.start, w.file != nil && w.pos == w.start
-	w.pos += n
-	if !empty {
-		_ = w.release()
-		return w.open()
-	}
-	_ = os.Remove(w.path(old, marksSuffix)) // dated bytes that never came
-	w.closeMarks()
-	if err := os.Rename(w.path(old, segmentSuffix), w.path(w.pos, segmentSuffix)); err != nil {
-		_ = w.release()
-		return fmt.Errorf("move segment: %w", err)
-	}
-	w.start = w.pos
-	return nil
-}
-
-// End marks that a life ended here.
+// End marks that a life ended here. After an error it is marked before the stream's next byte, at the latest by Close.
 func (w *Writer) End() error {
 	if w.file != nil && w.pos > w.start {
 		_ = w.release()
 	}
-	if err := makeEnd(w.dir, w.pos); err != nil {
-		return fmt.Errorf("mark end of stream: %w", err)
-	}
-	return nil
+	w.ends = append(w.ends, w.pos)
+	return w.settle()
 }
 
-// Close gives the files back.
-func (w *Writer) Close() error { return w.release() }
+// Close gives the files back. After an error about names that are not made yet it may be called again.
+func (w *Writer) Close() error { return errors.Join(w.settle(), w.release()) }
 
 // Available is how many bytes a pipe holds. 0 and a nil error mean end of file, unix.EAGAIN that it is only empty.
 func Available(fd int) (int64, error) {
@@ -150,7 +138,7 @@ func Available(fd int) (int64, error) {
 
 // ready opens a segment with room for a byte and dates that byte.
 func (w *Writer) ready(now time.Time) error {
-	if w.file != nil && w.pos > w.start && (w.pos-w.start >= w.segment || w.marked >= w.segment) {
+	if w.file != nil && (w.full() || w.gone()) {
 		_ = w.release()
 	}
 	if w.file == nil {
@@ -161,14 +149,30 @@ func (w *Writer) ready(now time.Time) error {
 	return w.mark(now)
 }
 
+func (w *Writer) full() bool {
+	return w.pos > w.start && (w.pos-w.start >= w.segment || w.marked >= w.segment)
+}
+
+// gone tells that somebody removed the file: nobody will read what is written to it.
+func (w *Writer) gone() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(w.file.Fd()), &st) != nil || st.Nlink == 0
+}
+
 // open begins a segment at the present position.
 func (w *Writer) open() error {
-	path := w.path(w.pos, segmentSuffix)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) { // nothing of ours: the stream's tail lies behind every segment
-		_ = os.Remove(path)
-		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if w.pos > maxOffset {
+		return fmt.Errorf("make segment: position out of range: %w", errdefs.ErrOutOfRange)
 	}
+	if err := w.settle(); err != nil {
+		return err
+	}
+	d, err := makeFolder(w.dir, streamDepth)
+	if err != nil {
+		return fmt.Errorf("make segment: %w", err)
+	}
+	defer d.Close()
+	f, err := d.create(fileName(w.pos, segmentSuffix))
 	if err != nil {
 		return fmt.Errorf("make segment: %w", err)
 	}
@@ -179,7 +183,7 @@ func (w *Writer) open() error {
 func (w *Writer) mark(now time.Time) error {
 	if w.marks == nil {
 		if err := w.openMarks(); err != nil {
-			return err
+			return fmt.Errorf("make times: %w", err)
 		}
 	}
 	var buf [MarkSize]byte
@@ -192,17 +196,21 @@ func (w *Writer) mark(now time.Time) error {
 }
 
 func (w *Writer) openMarks() error {
-	path := w.path(w.start, marksSuffix)
-	if regularSize(path) == 0 {
-		_ = os.Remove(path)
-	}
-	f, err := openRegular(path, os.O_RDWR|os.O_CREATE)
+	d, err := makeFolder(w.dir, streamDepth)
 	if err != nil {
-		return fmt.Errorf("make times: %w", err)
+		return err
 	}
-	size := regularSize(path)
-	w.marks, w.marked = f, size-size%MarkSize
-	return nil
+	defer d.Close()
+	name := fileName(w.start, marksSuffix)
+	size := d.size(name)
+	if size == 0 || size > maxFile {
+		w.marks, err = d.create(name)
+		w.marked = 0
+		return err
+	}
+	w.marks, err = d.open(name, os.O_RDWR)
+	w.marked = size - size%MarkSize
+	return err
 }
 
 func (w *Writer) grow(n int64) {
@@ -225,8 +233,4 @@ func (w *Writer) closeMarks() {
 		_ = w.marks.Close()
 	}
 	w.marks, w.marked = nil, 0
-}
-
-func (w *Writer) path(offset int64, suffix string) string {
-	return filepath.Join(w.dir, fileName(offset, suffix))
 }

@@ -91,8 +91,11 @@ type Artifacts struct {
 
 // Logs bounds what the dynos' output takes on disk.
 type Logs struct {
-	SpoolBytes int64
-	KeepBytes  int64
+	SpoolBytes           int64
+	HostSpoolBytes       int64 // 0: no bound
+	ReserveBytes         int64
+	IngestBytesPerSecond int64 // 0: no bound
+	KeepBytes            int64
 }
 
 // Attach says how agent and clients of attached dynos meet.

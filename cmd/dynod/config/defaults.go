@@ -40,7 +40,9 @@ func Default() Config {
 			MaxUnused:        14 * 24 * time.Hour,
 			MinFreePercent:   10,
 		},
-		Logs: Logs{SpoolBytes: 64 * mib, KeepBytes: mib},
+		Logs: Logs{
+			SpoolBytes: 64 * mib, HostSpoolBytes: 8 * gib, ReserveBytes: 256 * mib, IngestBytesPerSecond: 16 * mib, KeepBytes: mib,
+		},
 		Defaults: Defaults{
 			Size:         "standard-1x",
 			Port:         5000,

@@ -118,6 +118,9 @@ func (c *Config) dynoSettings() []*setting {
 		{key: "artifacts.min_free_percent", value: whole(&c.Artifacts.MinFreePercent, 0, 90), doc: "Room on the disks of slugs and images: below it, those go that no dyno uses, the one used longest ago first."},
 
 		{key: "logs.spool_bytes", value: bytes(&c.Logs.SpoolBytes, mib, 1<<40), doc: "Most undelivered output kept for one dyno; what goes beyond it is dropped, and counted."},
+		{key: "logs.host_spool_bytes", value: bytes(&c.Logs.HostSpoolBytes, 0, 1<<44), doc: "Most output kept for all dynos together. When half of it is used, the other half is shared out among them. 0: no bound."},
+		{key: "logs.reserve_bytes", value: bytes(&c.Logs.ReserveBytes, 0, 1<<44), doc: "Room on the spool's disk that output never takes."},
+		{key: "logs.ingest_bytes_per_second", value: bytes(&c.Logs.IngestBytesPerSecond, 0, 1<<40), doc: "Most output taken from one dyno in a second, after a burst of four times as much; the rest is dropped, and counted. 0: no bound."},
 		{key: "logs.keep_bytes", value: bytes(&c.Logs.KeepBytes, 0, 1<<40), doc: "Delivered output kept for one dyno, for dynoctl logs. At most half of spool_bytes."},
 
 		{key: "attach.rendezvous_ca", value: path(&c.Attach.RendezvousCA), doc: "Authorities that certificates of rendezvous servers may come from besides the system's, PEM. Empty: none."},

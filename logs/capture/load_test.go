@@ -1,0 +1,106 @@
+package capture_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/logs/capture"
+	"github.com/dynod/dynod/logs/spool"
+)
+
+// cpuTime is what a process has used, of the kernel too.
+func cpuTime(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	var sum int64
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, path := range threads {
+		b, err := os.ReadFile(path)
+		var ns int64
+		if err == nil {
+			_, err = fmt.Sscan(string(b), &ns)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += ns
+	}
+	return time.Duration(sum)
+}
+
+// TestLineIsToldSoon measures from the write of a quiet dyno's line until the agent is told, alone and beside a dyno
+// that floods.
+func TestLineIsToldSoon(t *testing.T) {
+	for _, name := range []string{"alone", "beside a flood"} {
+		t.Run(name, func(t *testing.T) {
+			cfg := configured(t, func(c *capture.Config) { c.SpoolBytes = 8 << 20 })
+			p := spawn(t, cfg, nil)
+			c, changes := p.dial()
+			if name != "alone" {
+				f := flood(t, c)
+				defer func() { f.end(); _ = unix.Close(f.errs) }()
+			}
+			id := uuid.NewString()
+			out, errs := begin(t, c, id)
+			defer func() { _, _ = unix.Close(out), unix.Close(errs) }()
+			var took []time.Duration
+			for i := range 100 {
+				time.Sleep(15 * time.Millisecond) // it is a quiet one
+				began := time.Now()
+				if _, err := unix.Write(out, []byte("a quiet dyno's line\n")); err != nil {
+					t.Fatal(err)
+				}
+				until(t, changes, func(e capture.Entry) bool { return e.ID == id && e.Stream == spool.Stdout && e.End == int64(20*(i+1)) })
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			t.Logf("half within %v, 9 of 10 within %v, all within %v", took[50], took[90], took[99])
+			if took[50] > 5*time.Millisecond {
+				t.Errorf("a line is told after %v", took[50])
+			}
+		})
+	}
+}
+
+// TestWakeUps: a dyno that writes all the time wakes capture at most about once a millisecond.
+func TestWakeUps(t *testing.T) {
+	cfg := configured(t, func(c *capture.Config) { c.SpoolBytes = 1 << 30 })
+	p := spawn(t, cfg, nil)
+	c, _ := p.dial()
+	id := uuid.NewString()
+	out, errs := begin(t, c, id)
+	defer func() { _, _ = unix.Close(out), unix.Close(errs) }()
+	began, line := time.Now(), []byte(strings.Repeat("x", 99)+"\n")
+	var written int64
+	for time.Since(began) < time.Second {
+		n, err := unix.Write(out, line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written += int64(n)
+	}
+	dyno := filepath.Join(cfg.SpoolDir, id)
+	waitFor(t, "all bytes", func() bool {
+		tail, err := spool.Tail(dyno, spool.Stdout)
+		return err == nil && tail == written
+	})
+	var marks int64 // one for each time that bytes were moved
+	files, _ := filepath.Glob(filepath.Join(spool.Dir(dyno, spool.Stdout), "*.t"))
+	for _, f := range files {
+		if fi, err := os.Stat(f); err == nil {
+			marks += fi.Size() / spool.MarkSize
+		}
+	}
+	if rounds := int64(time.Since(began)/time.Millisecond) + 1; marks > rounds+int64(2*len(files)) {
+		t.Errorf("%d moves in %d milliseconds", marks, rounds)
+	}
+	took := time.Since(began)
+	t.Logf("%d writes of %d MB, %d moves in %v, %v of CPU", written/int64(len(line)), written/1e6, marks, took, cpuTime(t, p.cmd.Process.Pid))
+}

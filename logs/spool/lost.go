@@ -1,0 +1,127 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+)
+
+// Lost says what is known of a hole that was made by decision. Its end is the name of the file.
+type Lost struct {
+	From  int64     // position of the first byte that was discarded
+	Lines int64     // newlines among the bytes
+	Since time.Time // when the first of them was discarded
+}
+
+// maxSmall bounds the files that hold one line of text.
+const maxSmall = 256
+
+// encode gives the only valid text: the reader compares, so any damage shows.
+func (l Lost) encode() string {
+	text := fmt.Sprintf("lost 1 %d %d %d", l.From, l.Lines, l.Since.UnixNano())
+	return fmt.Sprintf("%s %08x\n", text, crc32.ChecksumIEEE([]byte(text)))
+}
+
+// parseLost reads what is known of the hole that ends at end.
+func parseLost(b []byte, end int64) (Lost, bool) {
+	var l Lost
+	var nanos int64
+	var sum uint32
+	_, err := fmt.Sscanf(string(b), "lost 1 %d %d %d %08x\n", &l.From, &l.Lines, &nanos, &sum)
+	l.Since = time.Unix(0, nanos).UTC()
+	sane := l.From >= 0 && l.From <= end && l.Lines >= 0 && l.Lines <= end-l.From
+	return l, err == nil && string(b) == l.encode() && sane
+}
+
+// writeLost counts a hole by the name of a file; the text in it may be missing after a kill.
+func (d folder) writeLost(l Lost, end int64) error {
+	f, err := d.create(fileName(end, lostSuffix))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(l.encode())
+	return errors.Join(err, f.Close())
+}
+
+func (d folder) readLost(end int64) (Lost, bool) {
+	b, err := d.readSmall(fileName(end, lostSuffix))
+	if err != nil {
+		return Lost{}, false
+	}
+	return parseLost(b, end)
+}
+
+// readSmall reads a file of which more than maxSmall bytes cannot be ours.
+func (d folder) readSmall(name string) ([]byte, error) {
+	f, err := d.open(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSmall))
+}
+
+// lost adds up what is known of the holes between two positions. A hole that was counted again when it had grown is
+// found twice: the later file tells of all of it.
+func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time) {
+	d, err := openFolder(dir, streamDepth)
+	if err != nil {
+		return 0, since
+	}
+	defer d.Close()
+	begun := to
+	for i := len(l.Losses) - 1; i >= 0 && l.Losses[i] > from; i-- {
+		if l.Losses[i] > begun {
+			continue
+		}
+		if hole, ok := d.readLost(l.Losses[i]); ok {
+			lines, since, begun = lines+hole.Lines, hole.Since, hole.From
+		}
+	}
+	return min(lines, to-from), since
+}
+
+// Drop counts n bytes that will not be kept, with so many newlines among them. The count is in the names before the
+// stream's next byte, before the end of its life, and when Close has returned nil.
+func (w *Writer) Drop(n, lines int64, now time.Time) {
+	if w.hole == nil {
+		w.Reopen(Lost{From: w.pos, Since: now}, w.pos)
+	}
+	w.pos += n
+	w.hole.Lines += lines
+}
+
+// Reopen goes on with a hole that an earlier writer was killed in; it reached up to end.
+func (w *Writer) Reopen(hole Lost, end int64) {
+	_ = w.release()
+	w.pos, w.hole = max(w.pos, end), &hole
+}
+
+// Settled tells whether every hole and every end of a life is in the names.
+func (w *Writer) Settled() bool { return w.hole == nil && len(w.ends) == 0 }
+
+// settle makes the names of the hole and of the ends of lives that have none yet.
+func (w *Writer) settle() error {
+	if w.Settled() {
+		return nil
+	}
+	d, err := makeFolder(w.dir, streamDepth)
+	if err != nil {
+		return fmt.Errorf("count hole: %w", err)
+	}
+	defer d.Close()
+	if w.hole != nil {
+		if err := d.writeLost(*w.hole, w.pos); err != nil {
+			return fmt.Errorf("count hole: %w", err)
+		}
+	}
+	w.hole = nil
+	for ; len(w.ends) > 0; w.ends = w.ends[1:] {
+		if err := d.makeEnd(w.ends[0]); err != nil {
+			return fmt.Errorf("mark end of stream: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// NotifySocket is where the service manager listens, empty without one.
+func NotifySocket() string { return os.Getenv("NOTIFY_SOCKET") }
+
+// Kept gives the descriptors that the service manager kept for this process, by name; of those with the same name the
+// last one. They are the caller's, plain numbers that Go's netpoller does not know. A second call finds none.
+func Kept() (map[string]int, error) {
+	kept := map[string]int{}
+	for _, f := range activation.Files(true) {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("take kept descriptor %s: %w", f.Name(), err)
+		}
+		if last, twice := kept[f.Name()]; twice {
+			_ = unix.Close(last)
+		}
+		kept[f.Name()] = fd
+	}
+	return kept, nil
+}
