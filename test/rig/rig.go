@@ -32,7 +32,7 @@ const (
 // patience bounds every wait for a process to come up or go away.
 const patience = 30 * time.Second
 
-// Rig is one platform. Its methods are for one goroutine at a time.
+// Rig is one platform. Those of its methods that start or end agent and control plane are for one goroutine at a time.
 type Rig struct {
 	Lab  *lab.Lab
 	bin  string // directory of the four binaries
@@ -149,7 +149,10 @@ func (r *Rig) start(ns, logName, program string, args ...string) (*exec.Cmd, err
 
 func (r *Rig) command(ns, program string, args ...string) *exec.Cmd {
 	cmd := r.Lab.Command(ns, append([]string{filepath.Join(r.bin, program)}, args...)...)
-	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // else a binary with the race detector takes 1 s to end
+	cmd.Env = append(cmd.Env,
+		"GORACE=atexit_sleep_ms=0",              // else a binary with the race detector takes 1 s to end
+		"SSL_CERT_FILE="+r.path("certs/ca.pem"), // the only authority of the lab's outside
+	)
 	return cmd
 }
 
