@@ -9,7 +9,7 @@ import (
 )
 
 // radicaleCommand serves Radicale, a calendar server with a web page at /.web/, on $PORT.
-const radicaleCommand = `python3 -m radicale --server-hosts 0.0.0.0:$PORT --auth-type none --storage-filesystem-folder /app/collections`
+const radicaleCommand = `python3 -m radicale --server-hosts 0.0.0.0:$PORT --auth-type none --storage-filesystem-folder /tmp/collections`
 
 // radicaleDir is where the package keeps the program, in the machine as below /app.
 const radicaleDir = "usr/lib/python3/dist-packages"

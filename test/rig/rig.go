@@ -66,7 +66,7 @@ func (r *Rig) config(containerd string, stacks map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "host_name = \"lab\"\nstate_dir = %q\nrun_dir = %q\n", r.path("state"), r.runDir())
 	fmt.Fprintf(&b, "[log]\nlevel = \"debug\"\nformat = \"json\"\n")
-	fmt.Fprintf(&b, "[containerd]\naddress = %q\ncgroup_parent = %q\ninit = %q\n", containerd, r.Lab.CgroupParent(), filepath.Join(r.bin, "dyno-init"))
+	fmt.Fprintf(&b, "[containerd]\naddress = %q\nnamespace = %q\ncgroup_parent = %q\ninit = %q\n", containerd, r.Lab.Namespace(), r.Lab.CgroupParent(), filepath.Join(r.bin, "dyno-init"))
 	fmt.Fprintf(&b, "[api]\nlisten = %q\ncert = %q\nkey = %q\nca = %q\nallowed_clients = [\"plane\"]\n",
 		agentAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"))
 	fmt.Fprintf(&b, "[upstream]\naddress = %q\ncert = %q\nkey = %q\nca = %q\nserver_name = %q\nheartbeat = \"2s\"\n",
