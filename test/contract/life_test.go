@@ -40,7 +40,7 @@ func (s *stage) play(o *dynodv1.StartDynoRequest, steps ...step) life {
 	}
 	if err != nil {
 		lines, _ := s.Received(id)
-		return life{err: fmt.Errorf("%w; its lines are %q", err, texts(lines))}
+		return life{err: fmt.Errorf("%w; its last lines are %q", err, texts(lines[max(0, len(lines)-10):]))}
 	}
 	return s.end(id)
 }
