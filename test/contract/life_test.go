@@ -95,7 +95,7 @@ func (l life) same(stream string, want []string) error {
 		return l.err
 	}
 	if got := rig.Texts(l.lines, stream); !slices.Equal(got, want) {
-		return fmt.Errorf("%s is %q, want %q", stream, got, want)
+		return fmt.Errorf("%s is %.300q, want %.300q", stream, got, want)
 	}
 	return nil
 }
