@@ -50,6 +50,11 @@ var groupFiles = map[string]func(group string) string{
 	"memory": func(g string) string { return first(g, "memory/%s/memory.limit_in_bytes", "%s/memory.max") },
 	"pids":   func(g string) string { return first(g, "pids/%s/pids.max", "%s/pids.max") },
 	"weight": func(g string) string { return first(g, "%s/cpu.weight") + weightOf(first(g, "cpu/%s/cpu.shares")) },
+	"throttled": func(g string) string {
+		_, after, _ := strings.Cut(first(g, "cpu/%s/cpu.stat", "%s/cpu.stat"), "nr_throttled ")
+		times, _, _ := strings.Cut(after, "\n")
+		return times
+	},
 	"ceiling": func(g string) string {
 		value := first(g, "cpu/%s/cpu.cfs_quota_us", "%s/cpu.max")
 		if value == "-1" || strings.HasPrefix(value, "max") {
