@@ -111,7 +111,8 @@ func (s *stage) shunned() life {
 	})
 }
 
-const shuns = "n=0; trap 'n=$((n+1)); echo hup $n >>/tmp/heard' HUP; echo ready; while :; do sleep 0.1; done"
+// bash would tell of each sleep that SIGHUP ends, to a client that is not there any more.
+const shuns = "exec 2>/dev/null; n=0; trap 'n=$((n+1)); echo hup $n >>/tmp/heard' HUP; echo ready; while :; do sleep 0.1; done"
 
 func (l life) stdoutFile(want ...string) error {
 	text := ""

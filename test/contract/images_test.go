@@ -123,7 +123,7 @@ func built() (v1.Image, error) {
 		"workspace/file":         {},
 	}, v1.Config{
 		Entrypoint: []string{"/cnb/process/web"}, WorkingDir: "/workspace", User: "root",
-		Env:    []string{"PATH=/cnb/process:/cnb/lifecycle:/bin", "CNB_LAYERS_DIR=/layers", "CNB_APP_DIR=/workspace"},
+		Env:    []string{"PATH=/cnb/process:/cnb/lifecycle:/bin", "CNB_PLATFORM_API=0.12", "CNB_LAYERS_DIR=/layers", "CNB_APP_DIR=/workspace"},
 		Labels: map[string]string{"io.buildpacks.build.metadata": processes},
 	})
 }
