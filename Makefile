@@ -9,7 +9,7 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo dev test test-unit test-integration lint vet imports format \
+.PHONY: help deps build demo dev test test-unit test-integration test-contract lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz cover clean
 
 help: ## list the targets
@@ -27,13 +27,16 @@ demo: deps build ## show the whole line on this machine in a minute, then clean 
 dev: deps build ## the same, left standing to play with (root)
 	go run ./test/demo -stay
 
-test: test-unit test-integration ## all tests
+test: test-unit test-integration test-contract ## all tests
 
 test-unit: ## tests that need neither root nor containerd
 	go test -race -short ./...
 
 test-integration: deps ## tests against real containerd, kernel and network (root)
 	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)
+
+test-contract: deps ## every sentence of docs/contract.md on real dynos, a line for each (root)
+	tools/contract.sh
 
 lint: vet imports ## vet, the import rule, golangci-lint with gofumpt
 	$(LINT) run

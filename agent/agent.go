@@ -89,6 +89,7 @@ type StartOrder struct {
 	Generation int64
 	NotAfter   time.Time // refused later; zero: never
 	Spec       dyno.Spec // as ordered, not yet completed
+	Reason     string    // a platform line to write first; no part of the dyno
 }
 
 // Start accepts a dyno and returns when the order is durable. The same order again gives the same answer. Errors:
@@ -96,6 +97,9 @@ type StartOrder struct {
 // Unavailable (ask again); context.DeadlineExceeded (came too late). After an error nothing has happened.
 func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
 	if err := a.admit(ctx, o.ID, o.Generation, o.NotAfter); err != nil {
+		return Status{}, err
+	}
+	if err := dyno.ValidateReason(o.Reason); err != nil {
 		return Status{}, err
 	}
 	var err error

@@ -88,12 +88,17 @@ func (a *Agent) accept(r *runner, o StartOrder) (Status, error) {
 		close(r.done)
 		return Status{}, err
 	}
-	return a.begin(r, rec), nil
+	return a.begin(r, rec, o.Reason), nil
 }
 
-func (a *Agent) begin(r *runner, rec dyno.Record) Status {
+func (a *Agent) begin(r *runner, rec dyno.Record, reason string) Status {
 	r.rec = rec
-	a.let(r, func(ctx context.Context) { r.run(ctx, false) })
+	a.let(r, func(ctx context.Context) {
+		if reason != "" {
+			r.say(ctx, reason)
+		}
+		r.run(ctx, false)
+	})
 	return Status{Record: rec}
 }
 
@@ -179,5 +184,5 @@ func (a *Agent) replace(old *runner, o StartOrder) (Status, error) {
 		a.let(next, next.rest)
 		return Status{}, err
 	}
-	return a.begin(next, rec), nil
+	return a.begin(next, rec, o.Reason), nil
 }

@@ -109,7 +109,7 @@ func (r *runner) terminate(ctx context.Context) {
 	r.say(ctx, dyno.LineStopping)
 	r.signal(ctx, syscall.SIGTERM)
 	stop := *r.rec.Stop
-	stop.Sent = true
+	stop.Sent, stop.At = true, time.Now() // grace counts from here
 	next := r.rec
 	next.Stop = &stop
 	r.note(ctx, next, nil)

@@ -75,6 +75,7 @@ func newHost(t *testing.T, change ...func(*runtime.Config)) *host {
 		Address: address, Dir: filepath.Join(l.Dir(), "dynod"), RunDir: filepath.Join(l.Run(), "dynod"), Init: init,
 		CgroupParent: l.CgroupParent(), Stacks: map[string]string{"small": stack}, FirstID: 1 << 20,
 		AllowFile: true,
+		Namespace: l.Namespace(),
 	}}
 	for _, c := range change {
 		c(&h.config)

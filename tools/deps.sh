@@ -13,6 +13,7 @@ need ip iproute2
 need nsenter util-linux
 need bash-static bash-static
 need debootstrap debootstrap
+need npm npm # gets the Node.js server of the contract suite
 need systemd-analyze systemd # checks the unit files; it need not run
 need gcc gcc # the race detector links with it
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)

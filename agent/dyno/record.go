@@ -34,7 +34,7 @@ type Record struct {
 
 // Stop is an accepted stop order.
 type Stop struct {
-	At     time.Time     `json:"at"`
+	At     time.Time     `json:"at"`    // of the order; of its SIGTERM once Sent
 	Grace  time.Duration `json:"grace"` // from At to SIGKILL, whatever restarts in between
 	Reason string        `json:"reason,omitempty"`
 	From   Phase         `json:"from"`           // the phase it came in

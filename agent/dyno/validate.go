@@ -76,8 +76,19 @@ func ValidateHeader(id string, generation int64) error {
 func ValidateStop(grace time.Duration, reason string) error {
 	var v Invalid
 	v.unless(grace <= MaxDuration, "grace", "must be at most %s", MaxDuration)
-	v.unless(len(reason) <= maxReason && printable(reason), "reason", "must be at most %d printable characters", maxReason)
+	v.reason(reason)
 	return v.orNil()
+}
+
+// ValidateReason checks the reason of an order, which becomes a line of the app's log.
+func ValidateReason(reason string) error {
+	var v Invalid
+	v.reason(reason)
+	return v.orNil()
+}
+
+func (v *Invalid) reason(reason string) {
+	v.unless(len(reason) <= maxReason && printable(reason), "reason", "must be at most %d printable characters", maxReason)
 }
 
 // Validate checks a spec whose defaults are filled in. The error is an Invalid with every wrong field.

@@ -22,7 +22,7 @@ func startOrder(in *dynodv1.StartDynoRequest) (agent.StartOrder, error) {
 	var w wire
 	var o agent.StartOrder
 	o.ID, o.Generation, o.NotAfter = w.header(in.GetHeader())
-	o.Spec = w.spec(in.GetSpec())
+	o.Spec, o.Reason = w.spec(in.GetSpec()), in.GetReason()
 	return o, w.err()
 }
 

@@ -121,7 +121,7 @@ func (s *service) GetHost(context.Context, *dynodv1.GetHostRequest) (*dynodv1.Ge
 }
 
 func (s *service) CordonHost(_ context.Context, in *dynodv1.CordonHostRequest) (*dynodv1.CordonHostResponse, error) {
-	if err := dyno.ValidateStop(0, in.GetReason()); err != nil {
+	if err := dyno.ValidateReason(in.GetReason()); err != nil {
 		return nil, err
 	}
 	if err := s.agent.Cordon(in.GetReason()); err != nil {

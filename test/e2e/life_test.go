@@ -76,25 +76,6 @@ func (s *stage) fetch(url string) string {
 	return string(body)
 }
 
-// A calendar server as Debian ships it, on a stack made by debootstrap.
-func TestUnmodifiedThirdPartyApp(t *testing.T) {
-	lab.Root(t)
-	python := must(lab.PythonStack(t.Context()))(t)
-	slug, sum, err := lab.RadicaleSlug(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, fmt.Sprintf("python = %q\n", python))
-	o := s.order(1, "web.1", lab.RadicaleCommand)
-	o.Spec.Artifact.GetSlug().Url, o.Spec.Artifact.GetSlug().Sha256, o.Spec.Artifact.GetSlug().Stack = "file://"+slug, sum, "python"
-	d := s.await(s.start(o), up)
-	if body := s.fetch(fmt.Sprintf("http://%s:%d/.web/", lab.HostAddress, d.GetHostPort())); !strings.Contains(body, "Radicale") {
-		t.Errorf("got %.200q", body)
-	}
-	s.stop(id(1))
-	s.await(id(1), down)
-}
-
 func TestImageDyno(t *testing.T) {
 	s := open(t, "")
 	o := s.order(1, "run.1", "")

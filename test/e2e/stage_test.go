@@ -5,8 +5,6 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,9 +14,6 @@ import (
 	"github.com/dynod/dynod/test/lab"
 	"github.com/dynod/dynod/test/rig"
 )
-
-// binaries are built once for all tests.
-var binaries = sync.OnceValues(func() (string, error) { return rig.Build(context.Background()) })
 
 // app is the slug of the test application, packed once: under the race detector that takes seconds.
 var app = sync.OnceValues(func() (slug, error) {
@@ -40,12 +35,8 @@ func open(t *testing.T, config string) *stage {
 	t.Helper()
 	l := lab.New(t)
 	s := &stage{t: t}
-	bin := must(binaries())(t)
-	stack := must(lab.SmallStack(t.Context()))(t)
 	s.slug = must(app())(t)
-	s.Rig = must(rig.New(t.Context(), l, bin, map[string]string{"small": stack}, strings.ReplaceAll(config, "$DIR", l.Dir())))(t)
-	s.check(s.StartPlane())
-	s.check(s.StartAgent(t.Context()))
+	s.Rig = must(rig.Start(t.Context(), l, strings.ReplaceAll(config, "$DIR", l.Dir())))(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the agent's log ends:\n%s", s.Tail("agent.log", `"msg":"call"`))
@@ -53,7 +44,9 @@ func open(t *testing.T, config string) *stage {
 		if err := s.Close(); err != nil {
 			t.Errorf("end: %v", err)
 		}
-		s.noRace()
+		if said := s.Races(); said != "" {
+			t.Error(said)
+		}
 	})
 	return s
 }
@@ -75,44 +68,15 @@ func (s *stage) check(err error) {
 	}
 }
 
-// noRace fails the test if the race detector of the agent or the control plane has said anything.
-func (s *stage) noRace() {
-	for _, name := range []string{"agent.log", "plane.log"} {
-		data, err := os.ReadFile(s.Lab.Dir() + "/" + name)
-		if err == nil && strings.Contains(string(data), "DATA RACE") {
-			s.t.Errorf("%s tells of a data race:\n%s", name, data)
-		}
-	}
-}
-
 // id is the n-th dyno of a test.
 func id(n int) string { return fmt.Sprintf("e2e00000-0000-4000-8000-%012d", n) }
 
 // order is a start order for the test application.
-func (s *stage) order(n int, name, command string, change ...func(*dynodv1.StartDynoRequest)) *dynodv1.StartDynoRequest {
-	o := &dynodv1.StartDynoRequest{
-		Header: &dynodv1.OrderHeader{DynoId: id(n), Generation: 1},
-		Spec: &dynodv1.DynoSpec{
-			App: "e2e", Name: name, Command: &dynodv1.Command{Line: command},
-			Artifact: &dynodv1.Artifact{Kind: &dynodv1.Artifact_Slug{Slug: &dynodv1.SlugArtifact{Url: "file://" + s.slug.file, Sha256: s.slug.sum, Stack: "small"}}},
-		},
-	}
-	for _, c := range change {
-		c(o)
-	}
-	return o
+func (s *stage) order(n int, name, command string, change ...rig.Change) *dynodv1.StartDynoRequest {
+	return rig.SlugOrder(id(n), "e2e", name, command, s.slug.file, s.slug.sum, change...)
 }
 
-func env(name, value string) func(*dynodv1.StartDynoRequest) {
-	return func(o *dynodv1.StartDynoRequest) {
-		if o.Spec.Environment == nil {
-			o.Spec.Environment = map[string]string{}
-		}
-		o.Spec.Environment[name] = value
-	}
-}
-
-func oneOff(o *dynodv1.StartDynoRequest) { o.Spec.OneOff = true }
+var env, oneOff = rig.Env, rig.OneOff
 
 func (s *stage) start(o *dynodv1.StartDynoRequest) string {
 	s.t.Helper()
@@ -137,15 +101,8 @@ func (s *stage) get(id string) *dynodv1.Dyno {
 // await waits until the dyno is in one of the phases.
 func (s *stage) await(id string, phases ...dynodv1.Phase) *dynodv1.Dyno {
 	s.t.Helper()
-	var d *dynodv1.Dyno
-	err := rig.Await(s.t.Context(), fmt.Sprintf("dyno %s to be %v", id, phases), func() (bool, error) {
-		out, err := s.API().GetDyno(s.t.Context(), &dynodv1.GetDynoRequest{DynoId: id})
-		d = out.GetDyno()
-		return slices.Contains(phases, d.GetPhase()), err
-	})
-	if err != nil {
-		s.t.Fatalf("%v; it is %v", err, d)
-	}
+	d, err := s.AwaitPhase(s.t.Context(), id, phases...)
+	s.check(err)
 	return d
 }
 
@@ -161,17 +118,11 @@ func (s *stage) output(id, stream, until string) []string {
 	s.t.Helper()
 	lines, err := s.AwaitLine(s.t.Context(), id, until)
 	s.check(err)
-	var texts []string
-	for _, l := range lines {
-		if l.Stream == stream {
-			texts = append(texts, l.Text)
-		}
-	}
-	return texts
+	return rig.Texts(lines, stream)
 }
 
 // run runs a command as a one-off dyno and returns what it wrote to standard output, and its exit.
-func (s *stage) run(n int, command string, change ...func(*dynodv1.StartDynoRequest)) ([]string, *dynodv1.Exit) {
+func (s *stage) run(n int, command string, change ...rig.Change) ([]string, *dynodv1.Exit) {
 	s.t.Helper()
 	dyno := s.start(s.order(n, "run.1", command, append(change, oneOff)...))
 	d := s.await(dyno, complete, crashed)

@@ -25,7 +25,7 @@ func dial(t *testing.T, l *lab.Lab) (context.Context, *containerd.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return namespaces.WithNamespace(t.Context(), lab.Namespace), client
+	return namespaces.WithNamespace(t.Context(), l.Namespace()), client
 }
 
 // importStack returns the one image of an archive, unpacked.

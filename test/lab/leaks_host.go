@@ -14,8 +14,9 @@ import (
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 )
 
-// Namespace is the containerd namespace that the leak check looks at: the agent's default.
-const Namespace = "dynod"
+// Namespace is the containerd namespace for the lab's containers. Its name is the lab's own, because what shims and
+// runc keep in /run/containerd, by namespace and id, all containerds of the machine share.
+func (l *Lab) Namespace() string { return "dynod-" + l.name }
 
 // countHost adds the links, routes and nftables objects of the host's network namespace.
 func (l *Lab) countHost(ctx context.Context, s Snapshot) error {
@@ -93,7 +94,7 @@ func (l *Lab) countContainerd(ctx context.Context, s Snapshot) error {
 		return fmt.Errorf("dial containerd: %w", err)
 	}
 	defer client.Close()
-	ctx = namespaces.WithNamespace(ctx, Namespace)
+	ctx = namespaces.WithNamespace(ctx, l.Namespace())
 	for _, count := range []func(context.Context, *containerd.Client, Snapshot) error{
 		countContainers, countTasks, countLeases, countSnapshots,
 	} {

@@ -3,47 +3,29 @@ package lab
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 )
 
-// RadicaleCommand serves Radicale, a calendar server with a web page at /.web/, on $PORT.
-const RadicaleCommand = `python3 -m radicale --server-hosts 0.0.0.0:$PORT --auth-type none --storage-filesystem-folder /app/collections`
+// radicaleCommand serves Radicale, a calendar server with a web page at /.web/, on $PORT.
+const radicaleCommand = `python3 -m radicale --server-hosts 0.0.0.0:$PORT --auth-type none --storage-filesystem-folder /tmp/collections`
 
 // radicaleDir is where the package keeps the program, in the machine as below /app.
 const radicaleDir = "usr/lib/python3/dist-packages"
 
-// PythonStack is a Debian stack with Python and the libraries that Radicale needs.
-func PythonStack(ctx context.Context) (string, error) {
-	return DebianStack(ctx, "python", "python3", "python3-dateutil", "python3-defusedxml", "python3-passlib",
-		"python3-pkg-resources", "python3-vobject")
+// pythonPackages are Python and the libraries that Radicale needs.
+var pythonPackages = []string{
+	"python3", "python3-dateutil", "python3-defusedxml", "python3-passlib", "python3-pkg-resources", "python3-vobject",
 }
 
-// RadicaleSlug is a slug with Debian's package of Radicale, as it is, for PythonStack and RadicaleCommand. Like a
-// slug of a buildpack it says in .profile.d where its libraries lie.
-func RadicaleSlug(ctx context.Context) (file, sum string, err error) {
+// radicale is the program's own files.
+func radicale(ctx context.Context) (map[string]File, error) {
 	dir, err := cached("radicale", func(path string) error { return unpackPackage(ctx, path, "python3-radicale") })
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	files := map[string]File{
-		".profile.d/python.sh": {Data: "export PYTHONPATH=/app/" + radicaleDir + "\n"},
-		"Procfile":             {Data: "web: " + RadicaleCommand + "\n"},
-	}
-	err = filepath.WalkDir(filepath.Join(dir, radicaleDir), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		files[name] = File{From: path}
-		return err
-	})
-	if err != nil {
-		return "", "", fmt.Errorf("read radicale: %w", err)
-	}
-	return Slug(files)
+	return filesBelow(dir, radicaleDir)
 }
 
 // unpackPackage downloads a Debian package and unpacks its files to dir, without installing anything.

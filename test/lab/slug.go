@@ -42,19 +42,24 @@ func Slug(files map[string]File) (file, sum string, err error) {
 }
 
 func writeSlug(w io.Writer, files map[string]File) error {
-	placed := map[string]File{"./app": {Mode: fs.ModeDir | 0o755}}
-	for name, f := range files {
-		name = "./app/" + path.Clean(name)
-		placed[name] = f
-		for dir := path.Dir(name); dir != "app" && dir != "."; dir = path.Dir(dir) {
-			if _, known := placed["./"+path.Clean(dir)]; !known {
-				placed["./"+path.Clean(dir)] = File{Mode: fs.ModeDir | 0o755}
-			}
-		}
-	}
 	zw := gzip.NewWriter(w)
-	if err := writeTar(zw, placed); err != nil {
+	if err := writeTar(zw, placed(files)); err != nil {
 		return err
 	}
 	return zw.Close()
+}
+
+// placed are the files as a slug and an image have them: below ./app, with every directory on the way.
+func placed(files map[string]File) map[string]File {
+	all := map[string]File{"./app": {Mode: fs.ModeDir | 0o755}}
+	for name, f := range files {
+		name = "./app/" + path.Clean(name)
+		all[name] = f
+		for dir := path.Dir(name); dir != "app" && dir != "."; dir = path.Dir(dir) {
+			if _, known := all["./"+path.Clean(dir)]; !known {
+				all["./"+path.Clean(dir)] = File{Mode: fs.ModeDir | 0o755}
+			}
+		}
+	}
+	return all
 }

@@ -83,10 +83,13 @@ func (r *Rig) AwaitLine(ctx context.Context, id, text string) ([]Line, error) {
 
 func (r *Rig) received(id string) string { return filepath.Join(r.path("plane"), "logs", id+".log") }
 
-// Await asks until ok, an error, or the end of patience.
+// Await asks until ok, an error, or the end of patience. A ctx with a deadline of its own has its own patience.
 func Await(ctx context.Context, what string, ok func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	if _, own := ctx.Deadline(); !own {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	for {
 		done, err := ok()
 		if done || err != nil {

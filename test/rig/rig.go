@@ -32,7 +32,7 @@ const (
 // patience bounds every wait for a process to come up or go away.
 const patience = 30 * time.Second
 
-// Rig is one platform. Its methods are for one goroutine at a time.
+// Rig is one platform. Those of its methods that start or end agent and control plane are for one goroutine at a time.
 type Rig struct {
 	Lab  *lab.Lab
 	bin  string // directory of the four binaries
@@ -66,7 +66,7 @@ func (r *Rig) config(containerd string, stacks map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "host_name = \"lab\"\nstate_dir = %q\nrun_dir = %q\n", r.path("state"), r.runDir())
 	fmt.Fprintf(&b, "[log]\nlevel = \"debug\"\nformat = \"json\"\n")
-	fmt.Fprintf(&b, "[containerd]\naddress = %q\ncgroup_parent = %q\ninit = %q\n", containerd, r.Lab.CgroupParent(), filepath.Join(r.bin, "dyno-init"))
+	fmt.Fprintf(&b, "[containerd]\naddress = %q\nnamespace = %q\ncgroup_parent = %q\ninit = %q\n", containerd, r.Lab.Namespace(), r.Lab.CgroupParent(), filepath.Join(r.bin, "dyno-init"))
 	fmt.Fprintf(&b, "[api]\nlisten = %q\ncert = %q\nkey = %q\nca = %q\nallowed_clients = [\"plane\"]\n",
 		agentAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"))
 	fmt.Fprintf(&b, "[upstream]\naddress = %q\ncert = %q\nkey = %q\nca = %q\nserver_name = %q\nheartbeat = \"2s\"\n",
@@ -149,7 +149,10 @@ func (r *Rig) start(ns, logName, program string, args ...string) (*exec.Cmd, err
 
 func (r *Rig) command(ns, program string, args ...string) *exec.Cmd {
 	cmd := r.Lab.Command(ns, append([]string{filepath.Join(r.bin, program)}, args...)...)
-	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // else a binary with the race detector takes 1 s to end
+	cmd.Env = append(cmd.Env,
+		"GORACE=atexit_sleep_ms=0",              // else a binary with the race detector takes 1 s to end
+		"SSL_CERT_FILE="+r.path("certs/ca.pem"), // the only authority of the lab's outside
+	)
 	return cmd
 }
 

@@ -102,7 +102,9 @@ type StartDynoRequest struct {
 	// Whom it concerns.
 	Header *OrderHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// What to run. Required.
-	Spec          *DynoSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Spec *DynoSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// A platform line to write first, such as "Unidling". At most 200 printable characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +151,13 @@ func (x *StartDynoRequest) GetSpec() *DynoSpec {
 		return x.Spec
 	}
 	return nil
+}
+
+func (x *StartDynoRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // StartDynoResponse is the accepted dyno.
@@ -2184,10 +2193,11 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x03R\n" +
 	"generation\x127\n" +
 	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x19\n" +
-	"\btrace_id\x18\x04 \x01(\tR\atraceId\"i\n" +
+	"\btrace_id\x18\x04 \x01(\tR\atraceId\"\x81\x01\n" +
 	"\x10StartDynoRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.dynod.v1.OrderHeaderR\x06header\x12&\n" +
-	"\x04spec\x18\x02 \x01(\v2\x12.dynod.v1.DynoSpecR\x04spec\"7\n" +
+	"\x04spec\x18\x02 \x01(\v2\x12.dynod.v1.DynoSpecR\x04spec\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"7\n" +
 	"\x11StartDynoResponse\x12\"\n" +
 	"\x04dyno\x18\x01 \x01(\v2\x0e.dynod.v1.DynoR\x04dyno\"\x89\x01\n" +
 	"\x0fStopDynoRequest\x12-\n" +

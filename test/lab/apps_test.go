@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,29 +16,37 @@ import (
 	"github.com/dynod/dynod/test/lab"
 )
 
-// TestRadicaleServes runs the slug on its stack without dynod: in a changed root, outside, asked from the host.
-func TestRadicaleServes(t *testing.T) {
+// TestThirdPartiesServe runs their slugs on their stack without dynod: in a changed root, outside, asked from the host.
+func TestThirdPartiesServe(t *testing.T) {
 	l := lab.New(t)
-	stack, err := lab.PythonStack(t.Context())
+	stack, err := lab.AppStack(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := mountStack(t, l, stack)
-	slug, _, err := lab.RadicaleSlug(t.Context())
+	for i, app := range lab.ThirdParties() {
+		t.Run(app.Name, func(t *testing.T) { serve(t, l, root, app, 5000+i) })
+	}
+}
+
+func serve(t *testing.T, l *lab.Lab, root string, app lab.ThirdParty, port int) {
+	t.Helper()
+	slug, _, err := app.Slug(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("tar", "-xzf", slug, "-C", root).CombinedOutput(); err != nil {
+	unpack := exec.Command("sh", "-c", `rm -rf "$2/app" && tar -xzf "$1" -C "$2"`, "sh", slug, root)
+	if out, err := unpack.CombinedOutput(); err != nil {
 		t.Fatalf("unpack slug: %v\n%s", err, out)
 	}
-	serve := l.Command(l.Outside(), "chroot", root, "/bin/bash", "-c", ". /app/.profile.d/python.sh; exec "+lab.RadicaleCommand)
-	serve.Env = append(serve.Env, "PORT=5232")
+	serve := l.Command(l.Outside(), "chroot", root, "/bin/bash", "-c", "cd /app; . .profile.d/app.sh; exec "+app.Command)
+	serve.Env = append(serve.Env, fmt.Sprintf("PORT=%d", port))
 	serve.Stdout, serve.Stderr = t.Output(), t.Output()
 	if err := serve.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = serve.Process.Kill(), serve.Wait() }() // nothing may write to t.Output after the test
-	fetch(t, l, "http://"+lab.OutsideAddress+":5232/.web/")
+	fetch(t, l, fmt.Sprintf("http://%s:%d%s", lab.OutsideAddress, port, app.Page))
 }
 
 // mountStack imports an archive and mounts a writable root of it.
