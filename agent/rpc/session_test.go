@@ -241,8 +241,8 @@ func TestSlowClient(t *testing.T) {
 	h.start(order(second, "worker.1"))
 	h.phase(second, dyno.Up)
 	select {
-	case <-written:
-		t.Error("more was taken than the client has read")
+	case err := <-written:
+		t.Errorf("more was taken than the client has read, %v", err)
 	default:
 	}
 	go func() {

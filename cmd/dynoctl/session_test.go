@@ -46,8 +46,18 @@ func TestAttach(t *testing.T) {
 func TestFailuresOfSessions(t *testing.T) {
 	a := newAgent(t)
 	for _, args := range [][]string{
-		{"exec"}, {"exec", "nobody"}, {"exec", "--bad", "web.1"}, {"attach"}, {"run"}, {"run", "-f", "/nowhere"}, {"run", "-f", "-"},
-		{"run:detached", "-f", "/nowhere"}, {"wait"}, {"wait", "nobody"}, {"exec", "-t", "-T", "web.1"}, {"exec", "--socket", "/nowhere", "web.1"},
+		{"exec"},
+		{"exec", "nobody"},
+		{"exec", "--bad", "web.1"},
+		{"attach"},
+		{"run"},
+		{"run", "-f", "/nowhere"},
+		{"run", "-f", "-"},
+		{"run:detached", "-f", "/nowhere"},
+		{"wait"},
+		{"wait", "nobody"},
+		{"exec", "-t", "-T", "web.1"},
+		{"exec", "--socket", "/nowhere", "web.1"},
 	} {
 		if got := run(t, a, "", args...); got.code != 125 || got.errOut == "" {
 			t.Errorf("%q: %+v", args, got)

@@ -273,8 +273,13 @@ func (s *stage) apart(n int, first, second string, want time.Duration) {
 func TestExecSessions(t *testing.T) {
 	s := open(t, "")
 	dyno := s.start(s.order(1, "worker.1", "./web worker", env("GREETING", "hello there")))
+	image := s.order(2, "worker.2", "", env("GREETING", "from an image"))
+	image.Spec.Artifact = &dynodv1.Artifact{Kind: &dynodv1.Artifact_Image{Image: &dynodv1.ImageArtifact{Reference: must(lab.SmallStack(t.Context()))(t)}}}
+	image.Spec.Command = &dynodv1.Command{Words: []string{"/bin/sleep", "1000"}}
+	s.start(image)
 	d := s.await(dyno, up)
-	exec := func(args ...string) (string, int) {
+	s.await(id(2), up)
+	execIn := func(dyno string, args ...string) (string, int) {
 		t.Helper()
 		cmd := s.CtlCommand(append([]string{"exec", dyno}, args...)...)
 		var bad strings.Builder
@@ -289,6 +294,7 @@ func TestExecSessions(t *testing.T) {
 		}
 		return string(out), cmd.ProcessState.ExitCode()
 	}
+	exec := func(args ...string) (string, int) { t.Helper(); return execIn(dyno, args...) }
 	if out, code := exec("sh", "-c", `echo $GREETING $DYNO; pwd; id -u; exit 7`); out != "hello there worker.1\n/app\n1000\n" || code != 7 {
 		t.Errorf("got %q, code %d", out, code)
 	}
@@ -323,6 +329,9 @@ func TestExecSessions(t *testing.T) {
 	}))
 	if again := s.await(dyno, up); again.GetPid() != d.GetPid() || again.GetLives() != 1 {
 		t.Errorf("it was process %d: %v", d.GetPid(), again)
+	}
+	if out, code := execIn(id(2), "sh", "-c", "echo $GREETING $DYNO; pwd"); out != "from an image worker.2\n/\n" || code != 0 {
+		t.Errorf("in an image, under the next agent: %q, code %d", out, code)
 	}
 	s.audited("ExecDyno", dyno, `\"no-such-command\"`)
 	s.stop(dyno)
