@@ -147,10 +147,17 @@ func (r *Runtime) sweepLayers(ctx context.Context) error {
 		if slices.ContainsFunc(list, func(i images.Info) bool { return i.Chain == chain }) {
 			continue
 		}
-		err := r.cache.Remove(func() error { return r.images.Drop(ctx, chain) }, chainKey(chain))
+		err := r.cache.Remove(func() error { return r.drop(ctx, chain) }, chainKey(chain))
 		if err != nil && !errdefs.IsFailedPrecondition(err) {
 			return err
 		}
 	}
 	return r.images.Collect(ctx)
+}
+
+// drop is short, for those who wait to hold something.
+func (r *Runtime) drop(ctx context.Context, chain string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return r.images.Drop(ctx, chain)
 }

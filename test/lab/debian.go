@@ -64,7 +64,7 @@ func buildDebian(ctx context.Context, path, name, release string, packages []str
 	if err := strip(root); err != nil {
 		return fmt.Errorf("strip stack: %w", err)
 	}
-	return writeImage(path, name, func(w io.Writer) error { return archive.WriteDiff(ctx, w, "", root) })
+	return writeImage(path, name, stackConfig, func(w io.Writer) error { return archive.WriteDiff(ctx, w, "", root) })
 }
 
 // mirror is where the machine itself gets its packages from; nothing, for debootstrap's own choice, if apt cannot tell.

@@ -25,6 +25,9 @@ import (
 // stackPath is where commands of a stack are found.
 const stackPath = "/usr/local/bin:/usr/bin:/bin"
 
+// stackConfig is the configuration of a stack image.
+var stackConfig = v1.Config{Env: []string{"PATH=" + stackPath}, Cmd: []string{"/bin/bash"}}
+
 // SmallStack makes an OCI archive of a stack of 4 MB, with busybox, bash and the least of /etc, from the machine's
 // static binaries. The same binaries give the same archive, kept in build/cache.
 func SmallStack(ctx context.Context) (string, error) {
@@ -38,7 +41,7 @@ func SmallStack(ctx context.Context) (string, error) {
 	}
 	name := "stack-small-" + hex.EncodeToString(sum.Sum(nil))[:16] + ".tar"
 	return cached(name, func(path string) error {
-		return writeImage(path, "small", func(w io.Writer) error { return writeTar(w, files) })
+		return writeImage(path, "small", stackConfig, func(w io.Writer) error { return writeTar(w, files) })
 	})
 }
 
@@ -136,8 +139,8 @@ func tarMode(m fs.FileMode) int64 {
 
 // writeImage writes an OCI archive with one image, dynod.local/stack/<name>:latest, of one layer, which layer writes
 // as a tar stream.
-func writeImage(path, name string, layer func(io.Writer) error) error {
-	img, err := image(layer)
+func writeImage(path, name string, config v1.Config, layer func(io.Writer) error) error {
+	img, err := image(config, layer)
 	if err != nil {
 		return fmt.Errorf("build image: %w", err)
 	}
@@ -157,7 +160,7 @@ func writeImage(path, name string, layer func(io.Writer) error) error {
 	return packLayout(path, dir)
 }
 
-func image(layer func(io.Writer) error) (v1.Image, error) {
+func image(config v1.Config, layer func(io.Writer) error) (v1.Image, error) {
 	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(layer(w)) }()
@@ -173,7 +176,7 @@ func image(layer func(io.Writer) error) (v1.Image, error) {
 	return mutate.ConfigFile(img, &v1.ConfigFile{
 		Architecture: goruntime.GOARCH,
 		OS:           "linux",
-		Config:       v1.Config{Env: []string{"PATH=" + stackPath}, Cmd: []string{"/bin/bash"}},
+		Config:       config,
 		RootFS:       configRootFS(img),
 	})
 }
