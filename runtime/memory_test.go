@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -131,4 +133,50 @@ func TestKindsOfMemory(t *testing.T) {
 	if !cgroup.Unified() && u.PagesIn < 1000 { // a large page counts once
 		t.Errorf("usage %+v", u)
 	}
+}
+
+// What does not fit into the quota is in swap, and a page is counted once wherever it is: also one that has come back
+// from swap and keeps its place there. The dyno takes its time: a kernel whose swap is too slow kills.
+func TestSwapIsCounted(t *testing.T) {
+	h := newHost(t)
+	must(t, h.lab.Swap(h.ctx, 192))
+	d := h.limited(runtime.Limits{Memory: 40 << 20, Swap: 128 << 20, Pids: 64})
+	must(t, d.launch("sh", "-c", `dd if=/dev/zero of=/app/file bs=1M count=8 2>/dev/null
+awk 'BEGIN { s = "0123456789abcdef"; while (length(s) < 4194304) s = s s
+for (i = 0; i < 12; i++) { more[i] = s i; system("sleep 0.1") }
+for (i = 0; i < 12; i++) { n += index(more[i], "Z"); system("sleep 0.1") }
+system("cat /app/file /app/file >/dev/null"); print "up"; fflush(); system("sleep 1000") }'`))
+	d.out.await(h.ctx, t, "up")
+	u, err := h.Usage(h.ctx, d.ID)
+	must(t, err)
+	if u.RSS > 40<<20 || u.Swap < 8<<20 || u.Cache < 4<<20 {
+		t.Errorf("usage %+v", u)
+	}
+	kernel := h.charged(d.ID)
+	if total := int64(u.Total()); total > kernel || total < kernel-4<<20 { // the kernel's own for the dyno is not the dyno's
+		t.Errorf("usage %+v, %d KiB in all; the kernel counts %d KiB", u, total>>10, kernel>>10)
+	}
+	must(t, h.Delete(h.ctx, d.ID))
+}
+
+// charged is what the kernel counts of a dyno's memory and swap together, a page that is in both once.
+func (h *host) charged(id string) int64 {
+	h.t.Helper()
+	read := func(file string) int64 {
+		data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", file))
+		must(h.t, err)
+		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+		must(h.t, err)
+		return n
+	}
+	group := filepath.Join(h.config.CgroupParent, id)
+	if !cgroup.Unified() {
+		return read("memory/" + group + "/memory.memsw.usage_in_bytes")
+	}
+	stat, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "memory.stat"))
+	must(h.t, err)
+	_, rest, _ := strings.Cut(string(stat), "\nswapcached ")
+	both, err := strconv.ParseInt(rest[:strings.IndexByte(rest, '\n')], 10, 64)
+	must(h.t, err)
+	return read(group+"/memory.current") + read(group+"/memory.swap.current") - both
 }

@@ -94,8 +94,8 @@ func (g Group) AwaitOOM(ctx context.Context) error {
 	}
 	defer notices.Close()
 	defer context.AfterFunc(ctx, func() { _ = notices.Close() })()
-	for {
-		if out, err := g.outSoon(ctx); out || err != nil {
+	for look := g.out; ; look = g.outSoon {
+		if out, err := look(ctx); out || err != nil {
 			return err
 		}
 		if !g.Exists() {
@@ -108,12 +108,17 @@ func (g Group) AwaitOOM(ctx context.Context) error {
 	}
 }
 
+func (g Group) out(context.Context) (bool, error) {
+	o, err := g.OOM()
+	return o.OutOfOwn(), err
+}
+
 // outSoon looks for a kill until the kernel must have got to it.
 func (g Group) outSoon(ctx context.Context) (bool, error) {
 	for end := time.Now().Add(killing); ; {
-		o, err := g.OOM()
-		if err != nil || o.OutOfOwn() || time.Now().After(end) {
-			return o.OutOfOwn(), err
+		out, err := g.out(ctx)
+		if err != nil || out || time.Now().After(end) {
+			return out, err
 		}
 		select {
 		case <-time.After(looking):

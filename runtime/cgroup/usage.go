@@ -42,8 +42,7 @@ func (g Group) Usage() (Usage, error) {
 	return u, nil
 }
 
-// usage1 takes the sums over the group and those below it. Pages that are in swap and still in memory stand in the
-// cache, and not in swap.
+// usage1 takes the sums over the group and those below it. A page that is in swap and in memory counts there as memory.
 func (g Group) usage1() (Usage, error) {
 	memory, err := table(g.file("memory", "memory.stat"))
 	if err != nil {
@@ -55,7 +54,7 @@ func (g Group) usage1() (Usage, error) {
 	return Usage{
 		RSS:     memory["total_rss"] + memory["total_shmem"],
 		Swap:    memory["total_swap"],
-		Cache:   minus(memory["total_cache"], memory["total_shmem"]+memory["total_swapcached"]),
+		Cache:   minus(memory["total_cache"], memory["total_shmem"]),
 		Limit:   limit,
 		PagesIn: memory["total_pgpgin"], PagesOut: memory["total_pgpgout"],
 		Pids: pids,
@@ -63,7 +62,7 @@ func (g Group) usage1() (Usage, error) {
 	}, errors.Join(errLimit, errPids, errCPU)
 }
 
-// usage2: pages that are in swap and still in memory stand in the cache and in swap too.
+// usage2: a page that is in swap and in memory counts there as both.
 func (g Group) usage2() (Usage, error) {
 	memory, err := table(g.file("", "memory.stat"))
 	if err != nil {
@@ -79,7 +78,7 @@ func (g Group) usage2() (Usage, error) {
 	return Usage{
 		RSS:   memory["anon"] + memory["shmem"],
 		Swap:  minus(swap, memory["swapcached"]),
-		Cache: minus(memory["file"], memory["shmem"]+memory["swapcached"]),
+		Cache: minus(memory["file"], memory["shmem"]),
 		Limit: limit,
 		Pids:  pids,
 		CPU:   time.Duration(cpu["usage_usec"]) * time.Microsecond,

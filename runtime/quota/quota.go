@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 )
 
 // Limit is what one project may have. Zero: no bound.
@@ -27,10 +26,8 @@ func Supported(dir string) error {
 	defer f.Close()
 	held, err := enforced(f)
 	switch {
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESRCH), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("look for quotas of %s: %w: the filesystem has none: %w", dir, errdefs.ErrNotImplemented, err)
 	case err != nil:
-		return fmt.Errorf("look for quotas of %s: %w", dir, err)
+		return fmt.Errorf("look for quotas of %s: %w: %w", dir, errdefs.ErrNotImplemented, err)
 	case !held:
 		return fmt.Errorf("look for quotas of %s: %w: project quotas are not turned on (mount option prjquota)", dir, errdefs.ErrNotImplemented)
 	}

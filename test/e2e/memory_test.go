@@ -57,14 +57,14 @@ func (s *stage) killedForMemory(id string, least, most float64) {
 }
 
 // On a host with swap a dyno at 1.1 times its quota is told so at each sample, and lives; one that goes on to twice as
-// much is killed; their neighbour notices nothing.
+// much is killed; their neighbour notices nothing. The first takes its time: a kernel whose swap is too slow kills.
 func TestMemoryOverTheQuotaWithSwap(t *testing.T) {
 	s := open(t, quick)
 	s.check(s.Lab.Swap(t.Context(), 256))
 	s.check(s.StopAgent()) // it looks for swap when it starts
 	s.check(s.StartAgent(t.Context()))
 	neighbour := s.await(s.start(s.order(1, "worker.1", "./web worker")), up)
-	over := s.await(s.start(s.order(2, "worker.2", "./web alloc 66", quota(64))), up)
+	over := s.await(s.start(s.order(2, "worker.2", "./web alloc 66 20ms", quota(64))), up)
 	vast := s.start(s.order(3, "worker.3", "./web alloc 256", quota(64)))
 	s.killedForMemory(vast, 195, 201)
 

@@ -6,7 +6,7 @@
 //	burst <n>           write n lines at once and end
 //	crash <after> [code]   write a line, end after that time (Go syntax) with that status (default 1)
 //	ignore-term         outlive SIGTERM
-//	alloc <MiB>         take and touch that much memory, then wait
+//	alloc <MiB> [pause]   take and touch that much memory, with a pause before each MiB (default none), then wait
 //	fork <depth>        a chain of that many processes, all waiting
 //	env                 write the environment and end
 //
@@ -53,7 +53,11 @@ func run(args []string) error {
 		return ignoreTerm()
 	case "alloc":
 		mib, err := number(args, 1, 16)
-		return errors.Join(err, alloc(ctx, mib))
+		pause, errPause := time.ParseDuration(append(args, "0s", "0s")[2])
+		if err := errors.Join(err, errPause); err != nil {
+			return err
+		}
+		return alloc(ctx, mib, pause)
 	case "fork":
 		depth, err := number(args, 1, 1)
 		return errors.Join(err, fork(ctx, depth))

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // ignoreTerm counts the SIGTERMs that it does not follow.
@@ -22,9 +23,10 @@ func ignoreTerm() error {
 }
 
 // alloc writes to every page, or the kernel would only promise the memory.
-func alloc(ctx context.Context, mib int) error {
+func alloc(ctx context.Context, mib int, pause time.Duration) error {
 	var held [][]byte
 	for n := range mib {
+		time.Sleep(pause)
 		block := make([]byte, 1<<20)
 		for i := 0; i < len(block); i += os.Getpagesize() {
 			block[i] = 1
