@@ -57,6 +57,7 @@ func (h *host) served(ctx context.Context, id string) (attachStream, *agenttest.
 
 func (h *host) exec(ctx context.Context, start *dynodv1.ExecStart) (execStream, *agenttest.Process) {
 	h.t.Helper()
+	before := len(h.runtime.Execs())
 	stream, err := h.ExecDyno(ctx)
 	if err == nil {
 		err = stream.Send(&dynodv1.ExecDynoRequest{Message: &dynodv1.ExecDynoRequest_Start{Start: start}})
@@ -64,7 +65,6 @@ func (h *host) exec(ctx context.Context, start *dynodv1.ExecStart) (execStream, 
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	before := len(h.runtime.Execs())
 	eventually(h.t, "the command", func() bool { return len(h.runtime.Execs()) > before })
 	return stream, h.runtime.Execs()[before]
 }
