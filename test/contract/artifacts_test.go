@@ -120,10 +120,10 @@ func (s *stage) together() error {
 }
 
 func (s *stage) resumed() error {
-	var ranges []string
+	ranges := make(chan string, 8) // of the later requests
 	v := s.serve("broken", func(file string, n int64, w http.ResponseWriter, r *http.Request) {
 		if n > 1 {
-			ranges = append(ranges, r.Header.Get("Range"))
+			ranges <- r.Header.Get("Range")
 			http.ServeFile(w, r, file)
 			return
 		}
@@ -134,7 +134,16 @@ func (s *stage) resumed() error {
 		panic(http.ErrAbortHandler)
 	})
 	l := s.run("cat name", v.artifact)
-	return errors.Join(v.err, l.stdout("broken"), unless(len(ranges) == 1 && ranges[0] != "" && !strings.HasPrefix(ranges[0], "bytes=0-"), "later requests were for %q", ranges))
+	return errors.Join(v.err, l.stdout("broken"), from(ranges))
+}
+
+// from checks that there was one later request, for a part.
+func from(ranges chan string) error {
+	if len(ranges) != 1 {
+		return fmt.Errorf("%d later requests", len(ranges))
+	}
+	part := <-ranges
+	return unless(strings.HasPrefix(part, "bytes=") && !strings.HasPrefix(part, "bytes=0-"), "the later request was for %q", part)
 }
 
 // endless says that it has 600 MiB, and counts what is taken of them.

@@ -103,7 +103,7 @@ func (s *stage) shunned() life {
 				return err
 			}
 			err = t.ended(0)
-			heard = string(t.out)
+			heard = t.written()
 			return err
 		}, s.until(up), s.stop(""))
 		l.heard = heard
@@ -161,7 +161,7 @@ func (s *stage) meet(lis net.Listener) error {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	if first, err := in.ReadString('\n'); err != nil || first != "a-secret\r\n" {
-		return fmt.Errorf("the agent wrote %q, %w", first, err)
+		return errors.Join(err, fmt.Errorf("the agent wrote %q", first))
 	}
 	if _, err := io.WriteString(conn, "hello\n"); err != nil {
 		return err

@@ -67,7 +67,7 @@ func lines() []sentence {
 		{"L10", "A dyno whose host is emptied writes `Relocating dyno to a new server` before its stop's lines.", func(s *stage) error {
 			return s.trouble().drained.platform(starting("./web worker"), toUp, "Relocating dyno to a new server", stopping, exited(0), upDown)
 		}},
-		{"L11", "``Starting process`` stands before the first line of the app, `Process exited` after its last.", func(s *stage) error {
+		{"L11", "`Starting process` stands before the first line of the app, `Process exited` after its last.", func(s *stage) error {
 			l := s.seven()
 			order := []string{starting("echo first; echo last; exit 7"), "first", "last", exited(7), upComplete}
 			at := make([]int64, len(order))

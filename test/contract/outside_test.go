@@ -32,6 +32,8 @@ type outside struct {
 	server *http.Server
 	ports  []net.Listener
 
+	pushing sync.Mutex // one by one: layers that the registry has already are not sent again
+
 	mu    sync.Mutex
 	slugs map[string]http.HandlerFunc
 }
@@ -98,6 +100,8 @@ func (o *outside) push(app string, img v1.Image) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	o.pushing.Lock()
+	defer o.pushing.Unlock()
 	to := o.r.Lab.Client(o.r.Lab.Outside()).Transport.(*http.Transport)
 	to.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is this process's own server
 	return ref.String(), remote.Write(ref, img, remote.WithAuth(authn.FromConfig(owner)), remote.WithTransport(to))

@@ -49,7 +49,7 @@ func (s *stage) attach(id string) (*session, error) {
 		return nil, err
 	}
 	if first, err := c.Recv(); err != nil || first.GetStarted() == nil {
-		return nil, fmt.Errorf("attach: got %v, %w", first, err)
+		return nil, errors.Join(err, fmt.Errorf("attach: got %v", first))
 	}
 	go t.receive(func() ([]byte, *dynodv1.Exit, error) {
 		m, err := c.Recv()
@@ -130,6 +130,13 @@ func (t *session) await(what string, ok func() bool) error {
 // wrote waits until the command has written that text.
 func (t *session) wrote(text string) error {
 	return t.await(fmt.Sprintf("%q", text), func() bool { return contains(string(t.out), text) })
+}
+
+// written is all that has come so far.
+func (t *session) written() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.out)
 }
 
 // ended waits for the command's end.
