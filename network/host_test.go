@@ -32,12 +32,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type host struct {
 	*lab.Lab
 	*network.Network
-	t       *testing.T
+	t       testing.TB
+	change  []func(*network.Config)
 	holders []*os.File // of namespaces
 }
 
-func newHost(t *testing.T) *host {
-	h := &host{Lab: lab.New(t), t: t}
+func newHost(t *testing.T, change ...func(*network.Config)) *host { return hostOf(t, change...) }
+
+func hostOf(t testing.TB, change ...func(*network.Config)) *host {
+	h := &host{Lab: lab.New(t), t: t, change: change}
 	h.restart()
 	t.Cleanup(func() {
 		if err := h.Network.Close(); err != nil {
@@ -50,7 +53,11 @@ func newHost(t *testing.T) *host {
 // config keeps namespaces out of the lab's run directory: the leak check would
 // look at every file of every sysfs there.
 func (h *host) config() network.Config {
-	return network.Config{FirstHostPort: 5000, Slots: 100, Dir: filepath.Join(h.Dir(), "netns")}
+	cfg := network.Config{FirstHostPort: 5000, Slots: 100, Dir: filepath.Join(h.Dir(), "netns")}
+	for _, change := range h.change {
+		change(&cfg)
+	}
+	return cfg
 }
 
 // restart does what a new agent does.
