@@ -47,8 +47,8 @@ func (c Config) checkNames() error {
 	return nil
 }
 
-// policyChain is the chain of a policy. A living dyno whose policy the
-// configuration has no more is closed outwards.
+// policyChain is the chain of a policy. A dyno may live whose policy the
+// configuration has no more: it is closed outwards.
 func (c Config) policyChain(name string) string {
 	if name == "" {
 		name = DefaultPolicy

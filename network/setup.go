@@ -22,7 +22,7 @@ type Request struct {
 	ID     string
 	Slot   int
 	Port   uint16
-	Policy string // of Config.Policies; empty: DefaultPolicy
+	Policy string // of Config.Policies, any other is closed outwards; empty: DefaultPolicy
 	Size   string // of Config.Sizes; any other has no limits
 	Space  string // dynos of one private space reach one another; empty: none
 }
@@ -73,13 +73,12 @@ func (r Request) complete() Request {
 }
 
 func (n *Network) checkRequest(r Request) error {
-	_, known := n.cfg.Policies[r.Policy]
 	switch {
 	case !idForm.MatchString(r.ID):
 		return fmt.Errorf("dyno id %q: %w", r.ID, errdefs.ErrInvalidArgument)
 	case r.Port == 0:
 		return fmt.Errorf("port 0: %w", errdefs.ErrInvalidArgument)
-	case !known:
+	case !nameForm.MatchString(r.Policy):
 		return fmt.Errorf("network policy %q: %w", r.Policy, errdefs.ErrInvalidArgument)
 	case r.Size != "" && !nameForm.MatchString(r.Size):
 		return fmt.Errorf("size %q: %w", r.Size, errdefs.ErrInvalidArgument)
