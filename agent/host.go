@@ -41,7 +41,7 @@ func (a *Agent) Host() Host {
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(),
-		Warnings: slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
+		Warnings:  slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
 		DiskQuota: a.cfg.DiskQuota,
 	}
 	select {

@@ -60,6 +60,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return parts.logs.Run(ctx) })
+	group.Go(func() error { return parts.network.Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx, a.Ready()) })
@@ -99,15 +100,35 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	if err != nil {
 		return p, err
 	}
-	p.network, err = network.New(ctx, network.Config{
-		Block: cfg.Network.Block, FirstHostPort: cfg.Network.FirstHostPort, Slots: cfg.Host.MaxDynos,
-		Dir: filepath.Join(cfg.RunDir, "netns"), ClosedPorts: cfg.Network.ClosedPorts,
-	}, log)
+	p.network, err = network.New(ctx, networkConfig(cfg), log)
 	if err != nil {
 		return p, err
 	}
 	p.runtime, err = runtime.New(ctx, runtimeConfig(cfg), log)
 	return p, err
+}
+
+func networkConfig(cfg config.Config) network.Config {
+	c := network.Config{
+		Block: cfg.Network.Block, FirstHostPort: cfg.Network.FirstHostPort, Slots: cfg.Slots(), Dir: filepath.Join(cfg.RunDir, "netns"),
+		ClosedPorts: cfg.Network.ClosedPorts, HostPorts: cfg.Network.HostPorts, Listen: cfg.Network.ListenInterfaces, Routed: cfg.Network.Routed,
+		Policies: map[string]network.Policy{}, Sizes: map[string]network.Limits{},
+		Spare: network.Request{Port: cfg.Defaults.Port, Size: cfg.Defaults.Size},
+	}
+	for name, p := range cfg.Network.Policies {
+		c.Policies[name] = network.Policy{Allow: destinations(p.Allow), Deny: destinations(p.Deny)}
+	}
+	for name, s := range cfg.Sizes {
+		c.Sizes[name] = network.Limits{Bandwidth: uint64(s.Bandwidth), Connections: s.Connections, Rate: s.ConnectionRate}
+	}
+	return c
+}
+
+func destinations(from []config.Destination) (to []network.Destination) {
+	for _, d := range from {
+		to = append(to, network.Destination(d))
+	}
+	return to
 }
 
 func runtimeConfig(cfg config.Config) runtime.Config {
