@@ -64,6 +64,9 @@ func (h *host) nothingBeyond(before lab.Snapshot) {
 		_ = holder.Close()
 	}
 	h.holders = nil
+	for _, forget := range [][]string{{"flush", "set", "inet", "dynod", "offenders"}, {"reset", "counters"}} {
+		_ = h.Command(h.Lab.Host(), append([]string{"nft"}, forget...)...).Run() // or the lab waits for them to go
+	}
 	more, err := h.Leaks(h.t.Context(), before)
 	if err != nil {
 		h.t.Fatal(err)

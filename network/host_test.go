@@ -35,12 +35,13 @@ type host struct {
 	t       testing.TB
 	change  []func(*network.Config)
 	holders []*os.File // of namespaces
+	log     slog.Handler
 }
 
 func newHost(t *testing.T, change ...func(*network.Config)) *host { return hostOf(t, change...) }
 
 func hostOf(t testing.TB, change ...func(*network.Config)) *host {
-	h := &host{Lab: lab.New(t), t: t, change: change}
+	h := &host{Lab: lab.New(t), t: t, change: change, log: slog.DiscardHandler}
 	h.restart()
 	t.Cleanup(func() {
 		if err := h.Network.Close(); err != nil {
@@ -77,7 +78,7 @@ func (h *host) restart() {
 
 func (h *host) open(cfg network.Config) (n *network.Network, err error) {
 	err = h.Do(h.Lab.Host(), func() (err error) {
-		n, err = network.New(h.t.Context(), cfg, slog.New(slog.DiscardHandler))
+		n, err = network.New(h.t.Context(), cfg, slog.New(h.log))
 		return err
 	})
 	return n, err

@@ -1,10 +1,12 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -16,14 +18,15 @@ func (n *Network) watchFirewall(ctx context.Context, touched chan<- struct{}) er
 	return n.watch(ctx, unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, foreign, touched)
 }
 
-// watchLinks passes on that a link of a dyno is down or has lost an address.
+// watchLinks passes on that a link of a dyno is down or has lost an address, or
+// that the host's forwarding changed.
 func (n *Network) watchLinks(ctx context.Context, touched chan<- struct{}) error {
-	groups := []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR}
+	groups := []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF}
 	return n.watch(ctx, unix.NETLINK_ROUTE, groups, n.damaging, touched)
 }
 
 func (n *Network) damaging(m netlink.Message) bool {
-	var name string
+	var name []byte
 	switch m.Header.Type {
 	case unix.RTM_DELLINK:
 		name = attribute(m.Data, unix.SizeofIfInfomsg, unix.IFLA_IFNAME)
@@ -33,26 +36,35 @@ func (n *Network) damaging(m netlink.Message) bool {
 		}
 	case unix.RTM_DELADDR:
 		name = attribute(m.Data, unix.SizeofIfAddrmsg, unix.IFA_LABEL)
+	case unix.RTM_NEWNETCONF:
+		const header = 4 // a family, padded
+		return bytes.Equal(attribute(m.Data, header, netconfLink), allLinks)
 	}
-	slot, named := slotOfName(name)
+	slot, named := slotOfName(unix.ByteSliceToString(name))
 	return named && n.health.in(slot) != ""
 }
 
-// attribute is a text in a message of the kernel, after its header.
-func attribute(data []byte, header int, kind uint16) (text string) {
+// The settings of all links together, as the kernel tells of them
+// (NETCONFA_IFINDEX, NETCONFA_IFINDEX_ALL).
+const netconfLink = 1
+
+var allLinks = binary.NativeEndian.AppendUint32(nil, math.MaxUint32)
+
+// attribute is a value in a message of the kernel, after its header.
+func attribute(data []byte, header int, kind uint16) (value []byte) {
 	if len(data) < header {
-		return ""
+		return nil
 	}
 	attributes, err := netlink.NewAttributeDecoder(data[header:])
 	if err != nil {
-		return ""
+		return nil
 	}
 	for attributes.Next() {
 		if attributes.Type() == kind {
-			text = attributes.String()
+			value = attributes.Bytes()
 		}
 	}
-	return text
+	return value
 }
 
 // watch reads what the kernel tells to groups until ctx ends, and passes on that
