@@ -174,10 +174,13 @@ func (n *Network) mendLinks(ctx context.Context) error {
 	return nil
 }
 
+// quiet is what a link of a dyno must be: up, and deaf to ARP.
+const quiet = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_NOARP
+
 // sound says whether a link with one of its addresses is as Setup leaves it.
 func (n *Network) sound(link *netlink.LinkAttrs, a netlink.Addr) bool {
 	slot, named := slotOfName(link.Name)
-	return named && link.Group == linkGroup && link.RawFlags&unix.IFF_UP != 0 && link.OperState == netlink.OperUp &&
+	return named && link.Group == linkGroup && link.RawFlags&quiet == quiet && link.OperState == netlink.OperUp &&
 		a.IP.Equal(n.cfg.gateway(slot).AsSlice())
 }
 

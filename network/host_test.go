@@ -26,7 +26,12 @@ import (
 // patience is how long a connection may take that must not come about.
 const patience = 300 * time.Millisecond
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(churnDir); dir != "" {
+		os.Exit(churn(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // host is a lab with a Network in its host namespace.
 type host struct {

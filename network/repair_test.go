@@ -66,6 +66,7 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"nft flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }",
 		"ip link del dy7",
 		"ip link set dy7 down",
+		"ip link set dy7 arp on",
 		"ip addr flush dev dy7",
 		"ip link set dy7 alias nobody",
 		"sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'",

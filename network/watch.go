@@ -31,7 +31,7 @@ func (n *Network) damaging(m netlink.Message) bool {
 	case unix.RTM_DELLINK:
 		name = attribute(m.Data, unix.SizeofIfInfomsg, unix.IFLA_IFNAME)
 	case unix.RTM_NEWLINK:
-		if len(m.Data) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Data[8:])&unix.IFF_RUNNING == 0 {
+		if len(m.Data) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Data[8:])&quiet != quiet {
 			name = attribute(m.Data, unix.SizeofIfInfomsg, unix.IFLA_IFNAME)
 		}
 	case unix.RTM_DELADDR:
