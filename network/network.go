@@ -104,7 +104,7 @@ func (n *Network) start(ctx context.Context) error {
 	if err := os.MkdirAll(n.cfg.Dir, 0o711); err != nil {
 		return fmt.Errorf("make namespace directory: %w", err)
 	}
-	if err := n.sweep(ctx); err != nil {
+	if err := n.sweep(); err != nil {
 		return err
 	}
 	if err := n.checkForeign(); err != nil {

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,25 +124,25 @@ func (n *Network) rename(s *spare, r Request) error {
 
 // sweep removes the spares that an earlier Network left, and what it left half
 // made or half taken.
-func (n *Network) sweep(ctx context.Context) error {
+func (n *Network) sweep() error {
 	entries, err := os.ReadDir(n.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("list namespaces: %w", err)
 	}
-	sweepers, ctx := errgroup.WithContext(ctx)
 	for _, e := range entries {
 		if slot, ok := spareSlot(e.Name()); ok && e.IsDir() {
-			sweepers.Go(func() error { return n.discard(ctx, e.Name(), slot) })
+			if err := n.discard(e.Name(), slot); err != nil {
+				return fmt.Errorf("remove a network made ahead: %w", err)
+			}
 		}
-	}
-	if err := sweepers.Wait(); err != nil {
-		return fmt.Errorf("remove a network made ahead: %w", err)
 	}
 	return nil
 }
 
 // discard removes a spare that no firewall table counts on: New loads one next.
-func (n *Network) discard(ctx context.Context, id string, slot int) error {
+// Its link is nobody's from now on, and goes when the kernel has ended the
+// namespace.
+func (n *Network) discard(id string, slot int) error {
 	link, o, err := n.slotLink(slot)
 	if err != nil || o.id != id {
 		link = nil // foreign, or a dyno's by now
@@ -152,9 +151,6 @@ func (n *Network) discard(ctx context.Context, id string, slot int) error {
 		return err
 	}
 	if err := removeNamespace(n.cfg.dir(id)); err != nil {
-		return err
-	}
-	if err := n.awaitGone(ctx, link); err != nil {
 		return err
 	}
 	return removeDir(n.cfg.dir(id))
