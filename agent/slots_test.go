@@ -114,3 +114,17 @@ func (h *host) prepared(want ...int) {
 		h.t.Errorf("networks made ahead for slots %v, want %v", got, want)
 	}
 }
+
+func TestOrderDecidesTheNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *agent.Config) { c.Defaults.Policies = []string{"shut"} })
+		defer h.leave()
+		o := order(first, "worker.1")
+		o.Spec.NetworkPolicy, o.Spec.Metadata.Space = "shut", "blue"
+		h.start(o)
+		want := network.Request{ID: first, Slot: 0, Port: 5000, Policy: "shut", Size: "standard-1x", Space: "blue"}
+		if got := h.network.Request(first); got != want {
+			t.Errorf("asked for %+v, want %+v", got, want)
+		}
+	})
+}

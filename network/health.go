@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,6 +18,10 @@ const (
 	tendEvery = 10 * time.Second
 	// tendPause is the least time between two looks.
 	tendPause = 100 * time.Millisecond
+	// settle is how long a Setup may be between a link and its elements.
+	settle = 5 * time.Millisecond
+	// listenAgain is the time after which the kernel is asked for its news again.
+	listenAgain = time.Second
 )
 
 // health is what dynos must have, and what they lack.
@@ -102,12 +105,23 @@ func (n *Network) Warnings() []string {
 // returns when ctx ends.
 func (n *Network) Run(ctx context.Context) error {
 	touched := make(chan struct{}, 1)
-	parts, ctx := errgroup.WithContext(ctx)
-	parts.Go(func() error { return n.watchFirewall(ctx, touched) })
-	parts.Go(func() error { return n.watchLinks(ctx, touched) })
-	parts.Go(func() error { n.tend(ctx, touched); return nil })
-	parts.Go(func() error { n.tellDenied(ctx); return nil })
-	return parts.Wait()
+	var parts sync.WaitGroup
+	parts.Go(func() { n.listen(ctx, n.watchFirewall, touched) })
+	parts.Go(func() { n.listen(ctx, n.watchLinks, touched) })
+	parts.Go(func() { n.tend(ctx, touched) })
+	parts.Go(func() { n.tellDenied(ctx) })
+	parts.Wait()
+	return nil
+}
+
+// listen watches, again and again should that fail: dynos do not depend on it.
+func (n *Network) listen(ctx context.Context, watch func(context.Context, chan<- struct{}) error, touched chan<- struct{}) {
+	for ctx.Err() == nil {
+		if err := watch(ctx, touched); err != nil && ctx.Err() == nil {
+			n.log.Error("listen to the kernel", "err", err)
+			pause(ctx, nil, listenAgain)
+		}
+	}
 }
 
 func (n *Network) tend(ctx context.Context, touched <-chan struct{}) {
@@ -142,6 +156,10 @@ func (n *Network) mend(ctx context.Context) error {
 
 func (n *Network) mendTable(ctx context.Context) error {
 	err := n.inspectTable()
+	if err != nil { // or a Setup is under way
+		pause(ctx, nil, settle)
+		err = n.inspectTable()
+	}
 	if err == nil {
 		return nil
 	}

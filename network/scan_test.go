@@ -37,6 +37,13 @@ func TestScanReachesNothing(t *testing.T) {
 	t.Run("closed", func(t *testing.T) {
 		s := newScan(t)
 		s.nothingAnswers("no agent")
+		s.run(s.Lab.Host(), "nft", "flush", "ruleset")
+		for _, what := range []string{"dyno", "metadata", "metadata by IPv6"} {
+			if n := s.scan(s.from, s.targets[what]); n > 0 {
+				t.Errorf("neither agent nor rules: %d ports of %s answer", n, what)
+			}
+		}
+		s.restart()
 		s.watched()
 		s.nothingAnswers("agent")
 		s.run(s.Lab.Host(), "nft", "flush", "ruleset")

@@ -14,6 +14,7 @@ import (
 type Network struct {
 	mu        sync.Mutex
 	slots     map[string]int
+	requests  map[string]network.Request
 	listening map[string]bool
 	fail      error
 	unready   error
@@ -23,7 +24,7 @@ type Network struct {
 
 // NewNetwork is an empty one.
 func NewNetwork() *Network {
-	return &Network{slots: map[string]int{}, listening: map[string]bool{}, spares: map[int]bool{}}
+	return &Network{slots: map[string]int{}, requests: map[string]network.Request{}, listening: map[string]bool{}, spares: map[int]bool{}}
 }
 
 // Listen makes a dyno listen on its port.
@@ -47,9 +48,16 @@ func (n *Network) Setup(_ context.Context, r network.Request) (network.Attachmen
 	if n.fail != nil {
 		return network.Attachment{}, n.fail
 	}
-	n.slots[r.ID] = r.Slot
+	n.slots[r.ID], n.requests[r.ID] = r.Slot, r
 	delete(n.spares, r.Slot)
 	return network.Attachment{Addr: netip.AddrFrom4([4]byte{172, 16, 0, byte(4*r.Slot + 2)}), HostPort: uint16(20000 + r.Slot)}, nil
+}
+
+// Request is what Setup was asked for last.
+func (n *Network) Request(id string) network.Request {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.requests[id]
 }
 
 // Prepare notes the slot until Setup takes it.
