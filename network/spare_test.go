@@ -37,16 +37,14 @@ func TestSetupTakesWhatPrepareMade(t *testing.T) {
 func TestSpareIsTakenForAnotherPort(t *testing.T) {
 	h := newHost(t)
 	h.prepare(7)
-	id := uuid.NewString()
-	a, err := h.Setup(t.Context(), network.Request{ID: id, Slot: 7, Port: 8080})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, a := h.request(7, func(r *network.Request) { r.Port = 8080 })
 	h.serve(a.Namespace, ":8080")
 	h.reaches(h.Outside(), onHost(a.HostPort))
 	h.restart()
 	h.reaches(h.Outside(), onHost(a.HostPort))
-	_, err = h.Setup(t.Context(), network.Request{ID: id, Slot: 7, Port: 3000})
+	h.again(r)
+	r.Port = 3000
+	_, err := h.Setup(t.Context(), r)
 	if !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("other port: %v", err)
 	}
