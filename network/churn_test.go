@@ -52,7 +52,7 @@ const churnDir = "DYNOD_TEST_CHURN_DIR"
 const (
 	churnCycles  = 1000
 	churnKills   = 20
-	churnWorkers = 8
+	churnWorkers = 16
 )
 
 // TestThousandCyclesUnderKillsLeaveNothing kills the process that sets networks up
@@ -148,7 +148,7 @@ func churn(dir string) int {
 // cycle churns in slots that no other worker uses.
 func cycle(ctx context.Context, n *network.Network, worker int) error {
 	for {
-		slot := worker + churnWorkers*rand.IntN(5)
+		slot := worker + churnWorkers*rand.IntN(4)
 		if rand.IntN(2) == 0 {
 			if err := n.Prepare(ctx, slot); err != nil {
 				return err
