@@ -143,11 +143,9 @@ var noWay = []error{unix.EACCES, unix.ENETUNREACH, unix.EADDRNOTAVAIL, unix.EHOS
 
 // rawTCP is a raw socket that speaks with one address only, and its own address.
 func rawTCP(to netip.Addr) (fd int, own netip.Addr, err error) {
-	family, peer := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{})
-	if to.Is6() {
-		family, peer = unix.AF_INET6, &unix.SockaddrInet6{Addr: to.As16()}
-	} else {
-		peer = &unix.SockaddrInet4{Addr: to.As4()}
+	family, peer := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.As16()})
+	if to.Is4() {
+		family, peer = unix.AF_INET, &unix.SockaddrInet4{Addr: to.As4()}
 	}
 	fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
