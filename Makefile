@@ -9,7 +9,7 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo dev test test-unit test-integration test-contract lint vet imports format \
+.PHONY: help deps build demo dev test test-unit test-network test-integration test-contract lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz cover clean
 
 help: ## list the targets
@@ -31,6 +31,9 @@ test: test-unit test-integration test-contract ## all tests
 
 test-unit: ## tests that need neither root nor containerd
 	go test -race -short ./...
+
+test-network: deps ## the walls around a dyno's network, from inside it, against the real kernel (root); part of test
+	go test -race -count=1 -timeout 10m ./network
 
 test-integration: deps ## tests against real containerd, kernel and network (root)
 	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)

@@ -36,7 +36,7 @@ type Agent struct {
 // New puts an agent together. It does nothing before Run.
 func New(parts Parts, cfg Config) *Agent {
 	return &Agent{
-		Parts: parts, cfg: cfg, ledger: newLedger(cfg.Slots, cfg.Memory), board: newBoard(), started: time.Now(),
+		Parts: parts, cfg: cfg, ledger: newLedger(cfg.Slots, cfg.Slots+cfg.RestingSlots, cfg.Memory), board: newBoard(), started: time.Now(),
 		ready: make(chan struct{}), runners: map[string]*runner{},
 	}
 }
@@ -61,6 +61,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	close(a.ready)
 	a.group.Go(func() { a.keepRoom(ctx) })
+	a.group.Go(func() { a.fill(ctx) })
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {

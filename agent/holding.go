@@ -133,7 +133,11 @@ func (h *holding) release(ctx context.Context) error {
 }
 
 func (h *holding) networkRequest() network.Request {
-	return network.Request{ID: h.rec.ID, Slot: h.rec.Slot, Port: h.rec.Spec.Port}
+	spec := h.rec.Spec
+	return network.Request{
+		ID: h.rec.ID, Slot: h.rec.Slot, Port: spec.Port,
+		Policy: spec.NetworkPolicy, Size: spec.Size, Space: spec.Metadata.Space,
+	}
 }
 
 func (h *holding) artifact() runtime.Artifact {

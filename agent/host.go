@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,8 @@ func (a *Agent) Host() Host {
 		Slots: a.cfg.Slots, FreeSlots: freeSlots, Memory: a.cfg.Memory, FreeMemory: freeMemory,
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
-		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(), Warnings: a.cfg.Warnings,
+		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(),
+		Warnings:  slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
 		DiskQuota: a.cfg.DiskQuota,
 	}
 	select {

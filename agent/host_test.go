@@ -51,7 +51,7 @@ func newHost(t *testing.T, change ...func(*agent.Config)) *host {
 		t: t, runtime: agenttest.NewRuntime(), network: agenttest.NewNetwork(), logs: agenttest.NewLogs(), meet: agenttest.NewRendezvous(),
 		store: store, records: records, secrets: secrets,
 		config: agent.Config{
-			Host: "h", BootID: "boot-1", Slots: 4, Memory: 2 << 30, KeepFinished: time.Hour, SampleEvery: 20 * time.Second,
+			Host: "h", BootID: "boot-1", Slots: 4, RestingSlots: 4, Memory: 2 << 30, KeepFinished: time.Hour, SampleEvery: 20 * time.Second,
 			Defaults: dyno.Defaults{
 				Sizes: map[string]dyno.Limits{"standard-1x": {Memory: 512 << 20, R15Percent: 200, CPUWeight: 100, Pids: 256, Files: 1000}},
 				Size:  "standard-1x", Port: 5000, BootTimeout: time.Minute, Grace: 30 * time.Second,

@@ -2,19 +2,32 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
 
+// slotRest is how long a slot stays unused after a dyno: nobody who still knows its address or host port, or has a
+// packet on the way, meets the next dyno there.
+const slotRest = 30 * time.Second
+
+// demandOver is the time whose orders say how many slots will be wanted soon.
+const demandOver = 10 * time.Second
+
 // ledger is the host's capacity and who holds what of it. A dyno holds its share from the order until everything of
 // it is gone.
 type ledger struct {
-	slots  int
+	places int // dynos at most
 	memory int64
+
+	changed chan struct{} // holds a token after a slot was handed out or freed
 
 	mu     sync.Mutex
 	shares map[string]share // by dyno id
+	queue  []freeSlot       // the one that is handed out next comes first
+	orders []time.Time      // when slots were handed out, during demandOver
 }
 
 type share struct {
@@ -22,30 +35,58 @@ type share struct {
 	memory int64
 }
 
-func newLedger(slots int, memory int64) *ledger {
-	return &ledger{slots: slots, memory: memory, shares: map[string]share{}}
+// freeSlot is a slot that nobody holds.
+type freeSlot struct {
+	slot  int
+	ready time.Time // when its rest is over
 }
 
-// reserve takes the lowest free slot and the memory, or says ErrResourceExhausted.
+// newLedger has slots beyond the places, so that some can rest.
+func newLedger(places, slots int, memory int64) *ledger {
+	l := &ledger{places: places, memory: memory, shares: map[string]share{}, changed: make(chan struct{}, 1)}
+	for slot := range slots {
+		l.queue = append(l.queue, freeSlot{slot: slot})
+	}
+	return l
+}
+
+// reserve takes the slot that has been free the longest and the memory, or says ErrResourceExhausted.
 func (l *ledger) reserve(id string, memory int64) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	free := l.memory
-	taken := make(map[int]bool, len(l.shares))
-	for _, s := range l.shares {
-		free -= s.memory
-		taken[s.slot] = true
-	}
-	if memory > free {
+	if free := l.freeMemory(); memory > free {
 		return 0, fmt.Errorf("memory: %d bytes asked for, %d free: %w", memory, max(0, free), errdefs.ErrResourceExhausted)
 	}
-	for slot := range l.slots {
-		if !taken[slot] {
-			l.shares[id] = share{slot, memory}
-			return slot, nil
-		}
+	now := time.Now()
+	if len(l.shares) >= l.places {
+		return 0, fmt.Errorf("all %d places for dynos are taken: %w", l.places, errdefs.ErrResourceExhausted)
 	}
-	return 0, fmt.Errorf("all %d places for dynos are taken: %w", l.slots, errdefs.ErrResourceExhausted)
+	if l.rested(now) == 0 {
+		return 0, fmt.Errorf("all free slots rest for up to %s: %w", slotRest, errdefs.ErrResourceExhausted)
+	}
+	slot := l.queue[0].slot
+	l.queue = l.queue[1:]
+	l.shares[id] = share{slot, memory}
+	l.orders = append(l.recent(now), now)
+	l.tell()
+	return slot, nil
+}
+
+// rested is how many slots at the head of the queue can be handed out.
+func (l *ledger) rested(now time.Time) int {
+	n := slices.IndexFunc(l.queue, func(f freeSlot) bool { return f.ready.After(now) })
+	if n < 0 {
+		return len(l.queue)
+	}
+	return n
+}
+
+func (l *ledger) freeMemory() int64 {
+	free := l.memory
+	for _, s := range l.shares {
+		free -= s.memory
+	}
+	return free
 }
 
 // hold writes down what a dyno found at start has, whatever the limits say.
@@ -53,21 +94,73 @@ func (l *ledger) hold(id string, slot int, memory int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shares[id] = share{slot, memory}
+	l.unqueue(slot)
+}
+
+func (l *ledger) unqueue(slot int) (was bool) {
+	n := len(l.queue)
+	l.queue = slices.DeleteFunc(l.queue, func(f freeSlot) bool { return f.slot == slot })
+	return len(l.queue) < n
 }
 
 func (l *ledger) free(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	s, held := l.shares[id]
 	delete(l.shares, id)
+	if held && s.slot >= 0 {
+		l.enqueue(s.slot)
+	}
+}
+
+// rest lets a free slot rest of which an earlier agent left traces.
+func (l *ledger) rest(slot int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unqueue(slot) {
+		l.enqueue(slot)
+	}
+}
+
+func (l *ledger) enqueue(slot int) {
+	l.unqueue(slot)
+	l.queue = append(l.queue, freeSlot{slot, time.Now().Add(slotRest)})
+	l.tell()
+}
+
+func (l *ledger) tell() {
+	select {
+	case l.changed <- struct{}{}:
+	default: // the last token was not yet taken
+	}
+}
+
+// next is the slots that are handed out next, as many as were lately, but at least least and at most most. more is when
+// to ask again for those that rest; zero when none is missing.
+func (l *ledger) next(least, most int) (slots []int, more time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	want := min(max(least, len(l.recent(now))), most, len(l.queue))
+	ready := min(want, l.rested(now))
+	for _, f := range l.queue[:ready] {
+		slots = append(slots, f.slot)
+	}
+	if ready < want {
+		more = l.queue[ready].ready
+	}
+	return slots, more
+}
+
+// recent drops the orders that no longer tell the demand.
+func (l *ledger) recent(now time.Time) []time.Time {
+	l.orders = slices.DeleteFunc(l.orders, func(at time.Time) bool { return now.Sub(at) > demandOver })
+	return l.orders
 }
 
 // left is what nobody holds.
-func (l *ledger) left() (slots int, memory int64) {
+func (l *ledger) left() (places int, memory int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	memory = l.memory
-	for _, s := range l.shares {
-		memory -= s.memory
-	}
-	return max(0, l.slots-len(l.shares)), max(0, memory)
+	return max(0, min(l.places-len(l.shares), l.rested(time.Now()))), max(0, l.freeMemory())
 }

@@ -84,8 +84,8 @@ func TestCapacity(t *testing.T) {
 		}
 		h.stop("00000000-0000-4000-8000-000000000010", 1)
 		h.start(order(first, "worker.5"))
-		if s := h.phase(first, dyno.Up); s.Slot != 0 {
-			t.Errorf("slot %d, the freed one is 0", s.Slot)
+		if s := h.phase(first, dyno.Up); s.Slot != 4 {
+			t.Errorf("slot %d, want 4: the freed one rests", s.Slot)
 		}
 	})
 }

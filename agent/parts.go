@@ -76,6 +76,10 @@ type Runtime interface {
 type Network interface {
 	// Setup makes the namespace, or returns the one that is there.
 	Setup(ctx context.Context, r network.Request) (network.Attachment, error)
+	// Prepare makes one ahead for a slot that nobody has, for Setup to take. AlreadyExists when a dyno has the slot.
+	Prepare(ctx context.Context, slot int) error
+	// Warnings is what is wrong and does not mend itself, as sentences.
+	Warnings() []string
 	// Teardown removes it. Nil when nothing is left.
 	Teardown(ctx context.Context, id string) error
 	// Listening says whether any process in the namespace listens on the TCP port.
@@ -133,6 +137,8 @@ type Config struct {
 	BootID       string // of this boot of the host
 	Defaults     dyno.Defaults
 	Slots        int           // dynos at most
+	RestingSlots int           // slots beyond those, so that freed ones can rest
+	Pool         int           // networks made ahead at least, before demand makes it more; 0: none
 	Memory       int64         // bytes for dynos
 	SampleEvery  time.Duration // between two looks at a dyno's memory; zero: never
 	DiskQuota    string        // how disk quotas are held: project or none

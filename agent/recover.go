@@ -104,6 +104,7 @@ func (a *Agent) takeOver(ctx context.Context, found inventory) {
 			a.unreadable = append(a.unreadable, id)
 			a.ledger.hold(id, r.slot, 0)
 		case dyno.Collect:
+			a.ledger.rest(r.slot)
 			a.group.Go(func() { a.collect(ctx, id) })
 		default:
 			a.resume(id, r, action)
@@ -113,7 +114,9 @@ func (a *Agent) takeOver(ctx context.Context, found inventory) {
 
 func (a *Agent) resume(id string, found *relic, action dyno.Action) {
 	rec := *found.Record
-	if !rec.Released {
+	if rec.Released {
+		a.ledger.rest(rec.Slot)
+	} else {
 		a.ledger.hold(id, rec.Slot, rec.Spec.Limits.Memory)
 	}
 	run, _ := a.claim(id)

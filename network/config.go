@@ -1,8 +1,10 @@
 package network
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -27,6 +29,20 @@ type Config struct {
 	// ClosedPorts are TCP ports that dynos cannot reach outside. Default 25 if
 	// nil; none if empty.
 	ClosedPorts []uint16
+	// HostPorts are TCP and UDP ports that dynos can reach on the host itself.
+	HostPorts []uint16
+	// Listen are the host's links whose packets host ports are open to. All if
+	// empty. The host itself can always use them.
+	Listen []string
+	// Routed says that the outside knows the way to Block: a dyno's $PORT is open
+	// at its own address too, and dynos show that address outside.
+	Routed bool
+	// Policies and Sizes are what requests name.
+	Policies map[string]Policy
+	Sizes    map[string]Limits
+	// Spare is what networks are made ahead for; its ID and Slot mean nothing. A
+	// request that differs from it takes one all the same, and longer.
+	Spare Request
 }
 
 // perSlot is the number of addresses in the /30 of one slot: the network's own,
@@ -41,6 +57,10 @@ func (c Config) complete() (Config, error) {
 	if c.ClosedPorts == nil {
 		c.ClosedPorts = []uint16{25}
 	}
+	policies := map[string]Policy{DefaultPolicy: {}}
+	maps.Copy(policies, c.Policies)
+	c.Policies = policies
+	c.Spare.Port = cmp.Or(c.Spare.Port, 5000)
 	c.Block = c.Block.Masked()
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("network configuration: %w: %w", err, errdefs.ErrInvalidArgument)
@@ -61,14 +81,20 @@ func (c Config) check() error {
 	case !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("namespace directory %q is not an absolute path", c.Dir)
 	}
-	return nil
+	return c.checkNames()
 }
 
 // at is the i-th address of the block.
-func (c Config) at(i int) netip.Addr {
-	base := c.Block.Addr().As4()
+func (c Config) at(i int) netip.Addr { return fromUint(toUint(c.Block.Addr()) + uint32(i)) }
+
+func toUint(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+func fromUint(n uint32) netip.Addr {
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(base[:])+uint32(i))
+	binary.BigEndian.PutUint32(b[:], n)
 	return netip.AddrFrom4(b)
 }
 

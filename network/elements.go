@@ -2,10 +2,10 @@ package network
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -14,45 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The set and the map of table.nft, as far as it takes to change elements.
-var (
-	inetTable  = &nftables.Table{Name: "dynod", Family: nftables.TableFamilyINet}
-	sourcesSet = &nftables.Set{Table: inetTable, Name: "sources"}
-	portsMap   = &nftables.Set{Table: inetTable, Name: "ports", IsMap: true}
-)
-
-// addElements lets d send by its own address and be reached by its host port.
-// Elements that are there already are no error; an older one of the same slot
-// with another value gives way; a missing table is loaded anew.
-func (n *Network) addElements(ctx context.Context, d dyno) error {
-	err := n.elements.change(d.addSource, d.addPort)
-	if errors.Is(err, unix.EEXIST) {
-		err = n.elements.change(d.deletePort, d.addSource, d.addPort)
+// changeElements takes elements out of the firewall and puts others in, in one
+// transaction. Elements that are there already are no error. If the table is
+// missing or otherwise not as was thought, it is loaded anew: the links say
+// already what it has to be.
+func (n *Network) changeElements(ctx context.Context, out, in []element) error {
+	var changes []change
+	for _, e := range out {
+		changes = append(changes, e.delete)
 	}
-	if errors.Is(err, unix.ENOENT) {
-		n.log.Warn("firewall table was missing")
-		return n.load(ctx) // with d, whose link has its alias by now
+	for _, e := range in {
+		changes = append(changes, e.add)
 	}
-	if err != nil {
-		return fmt.Errorf("add firewall elements: %w", err)
-	}
-	return nil
-}
-
-// removeElements takes back what addElements gave. It tries one by one if any
-// is missing, so that this does not save the other.
-func (n *Network) removeElements(d dyno) error {
-	err := n.elements.change(d.deleteSource, d.deletePort)
-	if err == nil {
+	if changes == nil {
 		return nil
 	}
-	if !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove firewall elements: %w", err)
+	err := n.elements.change(changes...)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) {
+		n.log.Warn("firewall table was not as it should be", "err", err)
+		return n.load(ctx)
 	}
-	for _, one := range []change{d.deleteSource, d.deletePort} {
-		if err := n.elements.change(one); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove firewall element: %w", err)
-		}
+	if err != nil {
+		return fmt.Errorf("change firewall elements: %w", err)
 	}
 	return nil
 }
@@ -65,6 +48,8 @@ type elements struct {
 	mu     sync.Mutex // also held while the table is replaced
 	conn   *nftables.Conn
 	socket *netlink.Conn // that of conn
+	port   atomic.Uint32 // netlink's address of socket: its changes are ours
+	shape  string        // of the table as it was loaded
 }
 
 type change func(*nftables.Conn) error
@@ -74,35 +59,57 @@ type change func(*nftables.Conn) error
 func (e *elements) change(changes ...change) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	err := e.send(changes)
+	return e.ask(func(c *nftables.Conn) error {
+		for _, change := range changes {
+			if err := change(c); err != nil {
+				return err
+			}
+		}
+		return c.Flush()
+	})
+}
+
+// ask lends the connection to f. The caller holds mu.
+func (e *elements) ask(f change) error {
+	err := e.open()
+	if err == nil {
+		err = e.socket.SetDeadline(time.Now().Add(callTimeout))
+	}
+	if err == nil {
+		err = f(e.conn)
+	}
 	if err != nil {
 		err = errors.Join(err, e.close())
 	}
 	return err
 }
 
-func (e *elements) send(changes []change) error {
-	if err := e.open(); err != nil {
-		return err
-	}
-	if err := e.socket.SetDeadline(time.Now().Add(callTimeout)); err != nil {
-		return err
-	}
-	for _, c := range changes {
-		if err := c(e.conn); err != nil {
-			return err
-		}
-	}
-	return e.conn.Flush()
-}
-
 func (e *elements) open() (err error) {
 	if e.conn != nil {
 		return nil
 	}
-	keep := func(c *netlink.Conn) error { e.socket = c; return nil }
+	keep := func(c *netlink.Conn) error {
+		port, err := portOf(c)
+		e.socket = c
+		e.port.Store(port)
+		return err
+	}
 	e.conn, err = nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(int(e.ns)), nftables.WithSockOptions(keep))
 	return err
+}
+
+// portOf is the address that the kernel gave to a socket.
+func portOf(c *netlink.Conn) (port uint32, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var addr unix.Sockaddr
+	controlErr := raw.Control(func(fd uintptr) { addr, err = unix.Getsockname(int(fd)) })
+	if own, ok := addr.(*unix.SockaddrNetlink); ok {
+		port = own.Pid
+	}
+	return port, errors.Join(controlErr, err)
 }
 
 func (e *elements) close() error {
@@ -112,30 +119,4 @@ func (e *elements) close() error {
 	conn := e.conn
 	e.conn, e.socket = nil, nil
 	return conn.CloseLasting()
-}
-
-func (d dyno) addSource(c *nftables.Conn) error { return c.SetAddElements(sourcesSet, d.source()) }
-func (d dyno) addPort(c *nftables.Conn) error   { return c.SetAddElements(portsMap, d.port()) }
-func (d dyno) deleteSource(c *nftables.Conn) error {
-	return c.SetDeleteElements(sourcesSet, d.source())
-}
-
-func (d dyno) deletePort(c *nftables.Conn) error { return c.SetDeleteElements(portsMap, d.port()) }
-
-// source is the element of the set sources: name padded to 16 bytes . address.
-func (d dyno) source() []nftables.SetElement {
-	key := make([]byte, unix.IFNAMSIZ, unix.IFNAMSIZ+4)
-	copy(key, d.Link)
-	return []nftables.SetElement{{Key: append(key, d.Addr.AsSlice()...), Comment: d.ID}}
-}
-
-// port is the element of the map ports. Each part of a joined value takes a
-// multiple of four bytes.
-func (d dyno) port() []nftables.SetElement {
-	port := binary.BigEndian.AppendUint16(d.Addr.AsSlice(), d.Port)
-	return []nftables.SetElement{{
-		Key:     binary.BigEndian.AppendUint16(nil, d.HostPort),
-		Val:     append(port, 0, 0),
-		Comment: d.ID,
-	}}
 }

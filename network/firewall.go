@@ -19,19 +19,17 @@ var tableTemplate = template.Must(template.New("table.nft").Parse(tableText))
 
 // table is what table.nft is filled in with.
 type table struct {
-	Group       uint32
-	First, Last netip.Addr
-	ClosedPorts []uint16
-	Dynos       []dyno
-}
-
-// dyno is one dyno as the firewall sees it.
-type dyno struct {
-	ID       string
-	Link     string // the host's end
-	Addr     netip.Addr
-	Port     uint16 // inside
-	HostPort uint16
+	Group         uint32
+	First, Last   netip.Addr
+	Slots         int
+	ClosedPorts   []uint16
+	HostPorts     []uint16
+	Listen        []string
+	Routed        bool
+	DefaultPolicy string // its chain
+	Policies      []namedChain[Policy]
+	Sizes         []namedChain[Limits]
+	Elements      map[string][]string // by set
 }
 
 // load replaces the firewall table by a new one with the elements of all dynos
@@ -49,18 +47,29 @@ func (n *Network) load(ctx context.Context) error {
 		return err
 	}
 	var text bytes.Buffer
-	err = tableTemplate.Execute(&text, table{
-		Group: linkGroup, First: n.cfg.first(), Last: n.cfg.last(),
-		ClosedPorts: n.cfg.ClosedPorts, Dynos: dynos,
-	})
-	if err != nil {
+	if err := tableTemplate.Execute(&text, n.table(dynos)); err != nil {
 		return fmt.Errorf("render firewall table: %w", err)
 	}
 	if err := within(n.ns, func() error { return runNft(ctx, &text) }); err != nil {
 		return err
 	}
-	n.log.Info("loaded firewall table", "dynos", len(dynos))
-	return nil
+	n.log.Info("loaded firewall table", "links", len(dynos))
+	return n.elements.remember()
+}
+
+func (n *Network) table(dynos []dyno) table {
+	t := table{
+		Group: linkGroup, First: n.cfg.first(), Last: n.cfg.last(), Slots: n.cfg.Slots,
+		ClosedPorts: n.cfg.ClosedPorts, HostPorts: n.cfg.HostPorts, Listen: n.cfg.Listen, Routed: n.cfg.Routed,
+		DefaultPolicy: n.cfg.policyChain(DefaultPolicy), Policies: n.cfg.policyChains(), Sizes: n.cfg.sizeChains(),
+		Elements: map[string][]string{},
+	}
+	for _, d := range dynos {
+		for _, e := range d.elements() {
+			t.Elements[e.set] = append(t.Elements[e.set], e.text)
+		}
+	}
+	return t
 }
 
 // runNft loads text in the calling thread's network namespace. A child inherits

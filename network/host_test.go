@@ -26,18 +26,27 @@ import (
 // patience is how long a connection may take that must not come about.
 const patience = 300 * time.Millisecond
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(churnDir); dir != "" {
+		os.Exit(churn(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // host is a lab with a Network in its host namespace.
 type host struct {
 	*lab.Lab
 	*network.Network
-	t       *testing.T
+	t       testing.TB
+	change  []func(*network.Config)
 	holders []*os.File // of namespaces
+	log     slog.Handler
 }
 
-func newHost(t *testing.T) *host {
-	h := &host{Lab: lab.New(t), t: t}
+func newHost(t *testing.T, change ...func(*network.Config)) *host { return hostOf(t, change...) }
+
+func hostOf(t testing.TB, change ...func(*network.Config)) *host {
+	h := &host{Lab: lab.New(t), t: t, change: change, log: slog.DiscardHandler}
 	h.restart()
 	t.Cleanup(func() {
 		if err := h.Network.Close(); err != nil {
@@ -50,7 +59,11 @@ func newHost(t *testing.T) *host {
 // config keeps namespaces out of the lab's run directory: the leak check would
 // look at every file of every sysfs there.
 func (h *host) config() network.Config {
-	return network.Config{FirstHostPort: 5000, Slots: 100, Dir: filepath.Join(h.Dir(), "netns")}
+	cfg := network.Config{FirstHostPort: 5000, Slots: 100, Dir: filepath.Join(h.Dir(), "netns")}
+	for _, change := range h.change {
+		change(&cfg)
+	}
+	return cfg
 }
 
 // restart does what a new agent does.
@@ -70,7 +83,7 @@ func (h *host) restart() {
 
 func (h *host) open(cfg network.Config) (n *network.Network, err error) {
 	err = h.Do(h.Lab.Host(), func() (err error) {
-		n, err = network.New(h.t.Context(), cfg, slog.New(slog.DiscardHandler))
+		n, err = network.New(h.t.Context(), cfg, slog.New(h.log))
 		return err
 	})
 	return n, err

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"regexp"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,32 +19,11 @@ const (
 	linkGroup = 0x6479
 	// insideName is the dyno's end of its link.
 	insideName = "eth0"
-	aliasMark  = "dynod:"
 )
 
 // idForm is what an id must look like to be a file name, part of a link alias
 // and a comment of a firewall element.
 var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-
-// owner is what the alias of a host's end says: whose it is, and where the
-// dyno's $PORT is. A link of ours without an owner is half-made, or on its way
-// out with its namespace: nobody's.
-type owner struct {
-	id   string
-	port uint16
-}
-
-func (o owner) alias() string { return aliasMark + o.id + ":" + strconv.Itoa(int(o.port)) }
-
-func parseAlias(alias string) (owner, bool) {
-	rest, marked := strings.CutPrefix(alias, aliasMark)
-	id, port, cut := strings.Cut(rest, ":")
-	number, err := strconv.ParseUint(port, 10, 16)
-	if !marked || !cut || err != nil || number == 0 || !idForm.MatchString(id) {
-		return owner{}, false
-	}
-	return owner{id, uint16(number)}, true
-}
 
 // slotLink is the host's end of a slot's link. A link of that name that is not
 // ours is an error.
@@ -66,9 +43,9 @@ func (n *Network) slotLink(slot int) (link netlink.Link, o owner, err error) {
 	return link, o, nil
 }
 
-// makeLink makes the pair of a slot, its far end inside s from the start, and
-// claims it for o.
-func (n *Network) makeLink(slot int, o owner, s *namespace) (netlink.Link, error) {
+// makeLink makes the pair of a slot, its far end inside s from the start, nobody's
+// yet.
+func (n *Network) makeLink(slot int, s *namespace) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Group = linkName(slot), linkGroup
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: insideName, PeerNamespace: netlink.NsFd(int(s.ns))}
@@ -78,9 +55,6 @@ func (n *Network) makeLink(slot int, o owner, s *namespace) (netlink.Link, error
 	link, err := n.host.LinkByName(attrs.Name)
 	if err != nil {
 		return nil, fmt.Errorf("find link: %w", err)
-	}
-	if err := n.host.LinkSetAlias(link, o.alias()); err != nil {
-		return nil, fmt.Errorf("claim link: %w", err)
 	}
 	return link, nil
 }
@@ -95,8 +69,8 @@ func (n *Network) deleteLink(link netlink.Link) error {
 	return nil
 }
 
-// prepareHostEnd gives the host's end everything but life.
-func (n *Network) prepareHostEnd(link netlink.Link, slot int) error {
+// prepareHostEnd makes settings, address and neighbour of the host's end.
+func (n *Network) prepareHostEnd(link, inside netlink.Link, slot int) error {
 	err := within(n.ns, func() error {
 		_, err := apply(hostEnd(link.Attrs().Name)...)
 		return err
@@ -107,51 +81,42 @@ func (n *Network) prepareHostEnd(link netlink.Link, slot int) error {
 	if err := n.host.AddrReplace(link, &netlink.Addr{IPNet: subnet(n.cfg.gateway(slot))}); err != nil {
 		return fmt.Errorf("set gateway address: %w", err)
 	}
-	return nil
+	return fixNeighbour(n.host, link, inside, n.cfg.addr(slot))
 }
 
-// prepareInside makes links, address and routes of the dyno's own side.
-func (s *namespace) prepareInside(cfg Config, slot int) error {
-	if _, err := s.up("lo"); err != nil {
-		return err
-	}
-	eth, err := s.links.LinkByName(insideName)
-	if err != nil {
-		return fmt.Errorf("find link inside: %w", err)
-	}
-	if err := s.links.AddrReplace(eth, &netlink.Addr{IPNet: subnet(cfg.addr(slot))}); err != nil {
-		return fmt.Errorf("set dyno address: %w", err)
-	}
-	if _, err := s.up(insideName); err != nil {
-		return err
-	}
-	return s.route(eth, cfg.gateway(slot).AsSlice())
-}
-
-func (s *namespace) up(name string) (netlink.Link, error) {
-	link, err := s.links.LinkByName(name)
+// prepareInside makes links, address and neighbour of the dyno's own side.
+func (s *namespace) prepareInside(cfg Config, slot int, host netlink.Link) (netlink.Link, error) {
+	lo, err := s.links.LinkByName("lo")
 	if err != nil {
 		return nil, fmt.Errorf("find link inside: %w", err)
 	}
-	if err := s.links.LinkSetUp(link); err != nil {
-		return nil, fmt.Errorf("set link up inside: %w", err)
+	eth, err := s.links.LinkByName(insideName)
+	if err != nil {
+		return nil, fmt.Errorf("find link inside: %w", err)
 	}
-	return link, nil
+	if err := s.links.AddrReplace(eth, &netlink.Addr{IPNet: subnet(cfg.addr(slot))}); err != nil {
+		return nil, fmt.Errorf("set dyno address: %w", err)
+	}
+	for _, link := range []netlink.Link{lo, eth} {
+		if err := s.links.LinkSetUp(link); err != nil {
+			return nil, fmt.Errorf("set link up inside: %w", err)
+		}
+	}
+	return eth, fixNeighbour(s.links, eth, host, cfg.gateway(slot))
 }
 
-// linkLocal is where clouds keep their metadata service.
-var linkLocal = &net.IPNet{IP: net.IPv4(169, 254, 0, 0).To4(), Mask: net.CIDRMask(16, 32)}
-
-// route sends everything out by the gateway except what is link-local: that
-// route stays when somebody flushes all rules of the host.
-func (s *namespace) route(eth netlink.Link, gateway net.IP) error {
-	prohibit := &netlink.Route{Dst: linkLocal, Type: unix.RTN_PROHIBIT}
-	if err := s.links.RouteReplace(prohibit); err != nil {
-		return fmt.Errorf("prohibit link-local addresses: %w", err)
+// fixNeighbour tells one end of a link what the other's address is, and takes
+// ARP away from it: what nobody listens to, nobody can forge.
+func fixNeighbour(links *netlink.Handle, end, other netlink.Link, addr netip.Addr) error {
+	if err := links.LinkSetARPOff(end); err != nil {
+		return fmt.Errorf("turn ARP off: %w", err)
 	}
-	out := &netlink.Route{Gw: gateway, LinkIndex: eth.Attrs().Index}
-	if err := s.links.RouteReplace(out); err != nil {
-		return fmt.Errorf("set default route: %w", err)
+	err := links.NeighSet(&netlink.Neigh{
+		LinkIndex: end.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+		IP: addr.AsSlice(), HardwareAddr: other.Attrs().HardwareAddr,
+	})
+	if err != nil {
+		return fmt.Errorf("fix neighbour: %w", err)
 	}
 	return nil
 }

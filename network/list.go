@@ -33,7 +33,9 @@ func (n *Network) List(ctx context.Context) ([]Found, error) {
 		return nil, err
 	}
 	for slot, o := range links {
-		slots[o.id] = slot
+		if idForm.MatchString(o.id) { // no spare
+			slots[o.id] = slot
+		}
 	}
 	found := make([]Found, 0, len(slots))
 	for id, slot := range slots {

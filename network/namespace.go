@@ -107,13 +107,8 @@ func mountSysfs(path string) error {
 
 // connect opens the netlink socket in the calling thread's namespace.
 func (s *namespace) connect() (err error) {
-	if s.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open netlink socket: %w", err)
-	}
-	if err := s.links.SetSocketTimeout(callTimeout); err != nil {
-		return fmt.Errorf("set netlink timeout: %w", err)
-	}
-	return nil
+	s.links, err = openHandle(unix.NETLINK_ROUTE)
+	return err
 }
 
 func (s *namespace) close() error {

@@ -37,10 +37,14 @@ type Network struct {
 	log         *slog.Logger
 	ns          netns.NsHandle  // the host's namespace
 	host        *netlink.Handle // sockets inside ns: links, addresses, connection tracking
+	quick       *netlink.Handle // another one, for what must not wait for the work on host
 	dynos       locks           // by id; taken before slots
 	slots       locks           // by link name
 	elements    elements
 	connections connections
+	spaces      spaces
+	spares      spares
+	health      health
 }
 
 // New checks cfg (errdefs.ErrInvalidArgument), turns IPv4 forwarding on and
@@ -71,21 +75,37 @@ func (n *Network) open() error {
 	if n.ns, err = netns.Get(); err != nil {
 		return fmt.Errorf("open host network namespace: %w", err)
 	}
-	if n.host, err = netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
-		return fmt.Errorf("open netlink sockets: %w", err)
+	if n.host, err = openHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER); err != nil {
+		return err
 	}
-	if err := n.host.SetSocketTimeout(callTimeout); err != nil {
-		return fmt.Errorf("set netlink timeout: %w", err)
+	if n.quick, err = openHandle(unix.NETLINK_ROUTE); err != nil {
+		return err
 	}
 	n.elements.ns = n.ns
 	n.connections = connections{host: n.host, walking: make(chan struct{}, 1)}
 	return nil
 }
 
+// openHandle opens netlink sockets in the calling thread's namespace.
+func openHandle(families ...int) (*netlink.Handle, error) {
+	h, err := netlink.NewHandle(families...)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink sockets: %w", err)
+	}
+	if err := h.SetSocketTimeout(callTimeout); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("set netlink timeout: %w", err)
+	}
+	return h, nil
+}
+
 // start makes the host ready for dynos.
 func (n *Network) start(ctx context.Context) error {
 	if err := os.MkdirAll(n.cfg.Dir, 0o711); err != nil {
 		return fmt.Errorf("make namespace directory: %w", err)
+	}
+	if err := n.sweep(); err != nil {
+		return err
 	}
 	if err := n.checkForeign(); err != nil {
 		return err
@@ -100,8 +120,10 @@ func (n *Network) start(ctx context.Context) error {
 // networks and the firewall table as they are.
 func (n *Network) Close() error {
 	err := n.elements.close()
-	if n.host != nil {
-		n.host.Close()
+	for _, h := range []*netlink.Handle{n.host, n.quick} {
+		if h != nil {
+			h.Close()
+		}
 	}
 	if n.ns.IsOpen() {
 		err = errors.Join(err, n.ns.Close())

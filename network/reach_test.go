@@ -68,11 +68,24 @@ func TestDynoCannotReachDyno(t *testing.T) {
 	_, a := h.setup(0)
 	_, b := h.setup(1)
 	h.serve(b.Namespace, ":3000")
+	if _, _, err := h.dial(a.Namespace, join(b.Addr, 3000)); !errors.Is(err, unix.EACCES) {
+		t.Errorf("both walls: got %v, want EACCES at once", err)
+	}
+	h.openNeighbours(a.Namespace)
 	h.cannotReach(a.Namespace, join(b.Addr, 3000))
 	h.denied("denied_dyno")
+	h.openNeighbours(b.Namespace)
 	h.run(h.Lab.Host(), "nft", "flush", "chain", "inet", "dynod", "outward")
 	h.run(h.Lab.Host(), "nft", "flush", "chain", "inet", "dynod", "inward")
-	h.reaches(a.Namespace, join(b.Addr, 3000)) // so it was the firewall
+	h.reaches(a.Namespace, join(b.Addr, 3000)) // so it was the walls
+}
+
+// openNeighbours takes away the routes that keep a dyno from the others.
+func (h *host) openNeighbours(ns string) {
+	h.t.Helper()
+	for _, to := range []string{"172.16.0.0/24", "172.16.1.0/25", "172.16.1.128/28"} { // 100 slots
+		h.run(ns, "ip", "route", "del", "prohibit", to)
+	}
 }
 
 // TestMetadataIsBlockedTwice takes one wall away, then the other, then both: the
@@ -140,6 +153,7 @@ func TestIPv6IsDroppedEvenIfOn(t *testing.T) {
 	for ns, addr := range map[string]string{h.Lab.Host(): "fd00::1/64", a.Namespace: "fd00::2/64"} {
 		link := map[string]string{h.Lab.Host(): "dy0", a.Namespace: "eth0"}[ns]
 		h.run(ns, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/"+link+"/disable_ipv6")
+		h.run(ns, "ip", "link", "set", link, "arp", "on") // or neighbours are not asked for
 		h.run(ns, "ip", "addr", "add", addr, "dev", link, "nodad")
 	}
 	h.serve(h.Lab.Host(), "[fd00::1]:80")

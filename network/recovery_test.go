@@ -140,7 +140,7 @@ var anothersElement = []string{
 // serveOnce checks the host port with a listener that goes again.
 func (h *host) serveOnce(a network.Attachment) {
 	h.t.Helper()
-	h.t.Run("port", func(t *testing.T) {
+	h.t.(*testing.T).Run("port", func(t *testing.T) {
 		sub := *h
 		sub.t = t
 		sub.serve(a.Namespace, ":3000")

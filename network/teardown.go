@@ -29,6 +29,7 @@ func (n *Network) Teardown(ctx context.Context, id string) error {
 		return err
 	}
 	defer release()
+	n.health.forget(id)
 	if err := n.teardown(ctx, id); err != nil {
 		return fmt.Errorf("tear down network: %w", err)
 	}
@@ -42,19 +43,24 @@ func (n *Network) teardown(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	dir := n.cfg.dir(id)
 	if !known {
-		return errors.Join(removeNamespace(dir), removeDir(dir))
+		return errors.Join(removeNamespace(n.cfg.dir(id)), removeDir(n.cfg.dir(id)))
 	}
 	release, err := n.slots.take(ctx, linkName(slot))
 	if err != nil {
 		return err
 	}
 	defer release()
+	return n.demolish(ctx, id, slot)
+}
+
+// demolish is teardown of a dyno or spare whose slot the caller holds.
+func (n *Network) demolish(ctx context.Context, id string, slot int) error {
 	link, err := n.cut(ctx, id, slot)
 	if err != nil {
 		return err
 	}
+	dir := n.cfg.dir(id)
 	if err := removeNamespace(dir); err != nil {
 		return err
 	}
@@ -82,7 +88,8 @@ func (n *Network) slotOf(id string) (slot int, ok bool, err error) {
 
 // cut makes the link of a dyno nobody's and ends all its traffic. It returns the
 // link, or nil if there is none. A slot that another dyno holds by now is left
-// alone; elements in one that nobody holds can only be leftovers.
+// alone; elements in one that nobody holds can only be leftovers, of which the
+// table is rid when it is loaded anew.
 func (n *Network) cut(ctx context.Context, id string, slot int) (netlink.Link, error) {
 	link, o, err := n.slotLink(slot)
 	if errdefs.IsFailedPrecondition(err) || o.id != "" && o.id != id {
@@ -94,7 +101,12 @@ func (n *Network) cut(ctx context.Context, id string, slot int) (netlink.Link, e
 	if err := n.disown(link); err != nil {
 		return nil, err
 	}
-	if err := n.removeElements(n.dyno(slot, owner{id: id})); err != nil {
+	if o.id == id {
+		err = n.changeElements(ctx, n.dyno(slot, o).elements(), nil)
+	} else {
+		err = n.load(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return link, n.connections.forget(ctx, n.cfg.addr(slot))

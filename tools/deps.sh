@@ -15,6 +15,7 @@ need bash-static bash-static
 need debootstrap debootstrap
 need npm npm # gets the Node.js server of the contract suite
 need systemd-analyze systemd # checks the unit files; it need not run
+need iperf3 iperf3 # a benchmark measures with it
 need gcc gcc # the race detector links with it
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)

@@ -2,7 +2,9 @@ package agenttest
 
 import (
 	"context"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/dynod/dynod/network"
@@ -12,13 +14,17 @@ import (
 type Network struct {
 	mu        sync.Mutex
 	slots     map[string]int
+	requests  map[string]network.Request
 	listening map[string]bool
 	fail      error
+	unready   error
+	spares    map[int]bool
+	warnings  []string
 }
 
 // NewNetwork is an empty one.
 func NewNetwork() *Network {
-	return &Network{slots: map[string]int{}, listening: map[string]bool{}}
+	return &Network{slots: map[string]int{}, requests: map[string]network.Request{}, listening: map[string]bool{}, spares: map[int]bool{}}
 }
 
 // Listen makes a dyno listen on its port.
@@ -42,8 +48,54 @@ func (n *Network) Setup(_ context.Context, r network.Request) (network.Attachmen
 	if n.fail != nil {
 		return network.Attachment{}, n.fail
 	}
-	n.slots[r.ID] = r.Slot
+	n.slots[r.ID], n.requests[r.ID] = r.Slot, r
+	delete(n.spares, r.Slot)
 	return network.Attachment{Addr: netip.AddrFrom4([4]byte{172, 16, 0, byte(4*r.Slot + 2)}), HostPort: uint16(20000 + r.Slot)}, nil
+}
+
+// Request is what Setup was asked for last.
+func (n *Network) Request(id string) network.Request {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.requests[id]
+}
+
+// Prepare notes the slot until Setup takes it.
+func (n *Network) Prepare(_ context.Context, slot int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.unready == nil {
+		n.spares[slot] = true
+	}
+	return n.unready
+}
+
+// FailPrepare makes Prepare fail until err is nil again.
+func (n *Network) FailPrepare(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unready = err
+}
+
+// Spares is the slots that are prepared, in order.
+func (n *Network) Spares() []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Sorted(maps.Keys(n.spares))
+}
+
+// Warn makes Warnings say this.
+func (n *Network) Warn(warnings ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.warnings = warnings
+}
+
+// Warnings is what Warn said.
+func (n *Network) Warnings() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.warnings
 }
 
 // Teardown forgets it.

@@ -18,6 +18,7 @@ type Defaults struct {
 	Grace       time.Duration
 	Restart     Policy // schedule and reset of an order with backoff that names none
 	Sources     Sources
+	Policies    []string // network policies beside DefaultPolicy
 }
 
 // Sources is where artifacts may come from on this host.
@@ -44,8 +45,8 @@ func (d Defaults) Complete(s Spec) (Spec, error) {
 		return s, Invalid{{"spec.size", fmt.Sprintf("unknown size %.80q; known: %s", s.Size, strings.Join(slices.Sorted(maps.Keys(d.Sizes)), ", "))}}
 	}
 	s.Limits = s.Limits.over(size)
-	if s.NetworkPolicy != DefaultPolicy {
-		return s, Invalid{{"spec.network_policy", fmt.Sprintf("unknown policy %.80q; known: %s", s.NetworkPolicy, DefaultPolicy)}}
+	if known := append([]string{DefaultPolicy}, d.Policies...); !slices.Contains(known, s.NetworkPolicy) {
+		return s, Invalid{{"spec.network_policy", fmt.Sprintf("unknown policy %.80q; known: %s", s.NetworkPolicy, strings.Join(known, ", "))}}
 	}
 	if err := s.Validate(); err != nil {
 		return s, err

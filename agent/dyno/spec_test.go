@@ -75,6 +75,16 @@ func TestComplete(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	shut := slug()
+	shut.NetworkPolicy = "shut"
+	if _, err := defaults().Complete(shut); err == nil {
+		t.Error("a policy that the host does not have was accepted")
+	}
+	has := defaults()
+	has.Policies = []string{"shut"}
+	if got, err := has.Complete(shut); err != nil || got.NetworkPolicy != "shut" {
+		t.Errorf("a policy that the host has: %q %v", got.NetworkPolicy, err)
+	}
 	own := slug()
 	own.Limits = dyno.Limits{Memory: 64 << 20, Pids: 32, Files: 64, Disk: 2 << 20}
 	got, err = defaults().Complete(own)

@@ -34,7 +34,6 @@ func later(in *dynodv1.DynoSpec) error {
 		set   bool
 	}{
 		{"spec.log_sinks", len(in.GetLogSinks()) > 0},
-		{"spec.metadata.space", in.GetMetadata().GetSpace() != ""},
 	} {
 		if f.set {
 			asked = append(asked, f.field)

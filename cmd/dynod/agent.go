@@ -60,6 +60,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return parts.logs.Run(ctx) })
+	group.Go(func() error { return parts.network.Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
 	for _, s := range servers {
 		group.Go(func() error { return s.Run(ctx, a.Ready()) })
@@ -99,10 +100,7 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	if err != nil {
 		return p, err
 	}
-	p.network, err = network.New(ctx, network.Config{
-		Block: cfg.Network.Block, FirstHostPort: cfg.Network.FirstHostPort, Slots: cfg.Host.MaxDynos,
-		Dir: filepath.Join(cfg.RunDir, "netns"), ClosedPorts: cfg.Network.ClosedPorts,
-	}, log)
+	p.network, err = network.New(ctx, networkConfig(cfg), log)
 	if err != nil {
 		return p, err
 	}

@@ -31,7 +31,8 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 	}
 	return agent.Config{
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
-		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, Memory: max(0, memory-cfg.Host.MemoryReserve),
+		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, RestingSlots: cfg.Host.RestingSlots,
+		Pool: cfg.Network.Pool, Memory: max(0, memory-cfg.Host.MemoryReserve),
 		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
 		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
 		Resolv:  resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
@@ -60,6 +61,7 @@ func defaults(cfg config.Config, swap bool) dyno.Defaults {
 			Stacks: slices.Sorted(maps.Keys(cfg.Artifacts.Stacks)),
 			HTTP:   cfg.Artifacts.AllowHTTPURLs, Files: cfg.Artifacts.AllowFileURLs,
 		},
+		Policies: slices.DeleteFunc(slices.Sorted(maps.Keys(cfg.Network.Policies)), func(name string) bool { return name == dyno.DefaultPolicy }),
 	}
 	for name, s := range cfg.Sizes {
 		l := dyno.Limits{Memory: s.Memory, R15Percent: s.R15Percent, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile, Disk: s.Disk}

@@ -17,7 +17,7 @@ import (
 )
 
 func TestHundredCyclesLeaveNothing(t *testing.T) {
-	s := open(t, "[defaults]\nkeep_finished = \"0s\"\n")
+	s := open(t, "[defaults]\nkeep_finished = \"0s\"\n[network]\npool = 0\n") // spares come and go
 	cycle := func(n int) {
 		dyno := s.start(s.order(n, "worker.1", "./web worker"))
 		s.await(dyno, up)

@@ -82,7 +82,7 @@ func TestOrderlyEndLeavesDynosRunning(t *testing.T) {
 
 // What nobody has a record of is removed when the agent starts.
 func TestStrangersAreSwept(t *testing.T) {
-	s := open(t, "")
+	s := open(t, "[network]\npool = 0\n")
 	before := must(s.Lab.Snapshot(t.Context()))(t)
 	s.await(s.start(s.order(1, "worker.1", "./web worker")), up)
 	s.check(s.KillAgent())

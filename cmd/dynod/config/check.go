@@ -56,9 +56,9 @@ func (l *loader) checkPlaces() {
 
 // checkSlots looks whether there is one of everything for every slot.
 func (l *loader) checkSlots() {
-	slots := l.cfg.Host.MaxDynos
+	slots := l.cfg.Slots()
 	if room := 1 << (30 - l.cfg.Network.Block.Bits()); slots > room {
-		l.refuse("network.block", "has room for %d dynos, fewer than host.max_dynos = %d", room, slots)
+		l.refuse("network.block", "has room for %d dynos, fewer than host.max_dynos + host.resting_slots = %d", room, slots)
 	}
 	for _, r := range reserved {
 		if r.Overlaps(l.cfg.Network.Block) {
@@ -66,10 +66,10 @@ func (l *loader) checkSlots() {
 		}
 	}
 	if last := int(l.cfg.Network.FirstHostPort) + slots - 1; last > 65535 {
-		l.refuse("network.first_host_port", "leaves %d ports, fewer than host.max_dynos = %d", 65536-int(l.cfg.Network.FirstHostPort), slots)
+		l.refuse("network.first_host_port", "leaves %d ports, fewer than host.max_dynos + host.resting_slots = %d", 65536-int(l.cfg.Network.FirstHostPort), slots)
 	}
 	if last := int64(l.cfg.Host.FirstUID) + int64(slots)<<16; last >= 1<<32 {
-		l.refuse("host.first_uid", "leaves too few ids for host.max_dynos = %d times 65536", slots)
+		l.refuse("host.first_uid", "leaves too few ids for host.max_dynos + host.resting_slots = %d times 65536", slots)
 	}
 }
 

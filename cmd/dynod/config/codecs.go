@@ -134,6 +134,29 @@ var addrCodec = codec[netip.Addr]{
 	},
 }
 
+var destinationCodec = codec[Destination]{
+	kind: "destination", takes: takesString,
+	format: func(d Destination) string {
+		if d.Port == 0 {
+			return quote(d.Prefix.String())
+		}
+		return quote(d.Prefix.String() + ":" + strconv.Itoa(int(d.Port)))
+	},
+	parse: func(text string) (d Destination, err error) {
+		prefix, port, cut := strings.Cut(text, ":")
+		d.Prefix, err = netip.ParsePrefix(prefix)
+		if err == nil && cut {
+			var n uint64
+			n, err = strconv.ParseUint(port, 10, 16)
+			d.Port = uint16(n)
+		}
+		if err != nil || !d.Prefix.Addr().Is4() || d.Prefix.Masked() != d.Prefix || cut && d.Port == 0 {
+			return d, errors.New(`must be an IPv4 network with no bits set after its length, such as "10.0.0.0/8", or with a port, "10.0.0.0/8:5432"`)
+		}
+		return d, nil
+	},
+}
+
 var blockCodec = codec[netip.Prefix]{
 	kind: "network", takes: takesString,
 	format: func(p netip.Prefix) string { return quote(p.String()) },

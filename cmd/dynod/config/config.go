@@ -37,6 +37,7 @@ type Log struct {
 // Host says how much of the host dynos may have.
 type Host struct {
 	MaxDynos       int
+	RestingSlots   int
 	MemoryReserve  int64  // bytes
 	UserNamespace  string // required or off
 	SampleInterval time.Duration
@@ -70,10 +71,24 @@ type Containerd struct {
 
 // Network says which addresses and ports dynos get, and what is closed to them.
 type Network struct {
-	Block         netip.Prefix
-	FirstHostPort uint16
-	ClosedPorts   []uint16
-	Nameservers   []netip.Addr
+	Block            netip.Prefix
+	FirstHostPort    uint16
+	ListenInterfaces []string // empty: all
+	Routed           bool
+	ClosedPorts      []uint16
+	HostPorts        []uint16
+	Nameservers      []netip.Addr
+	Pool             int
+	Policies         map[string]Policy
+}
+
+// Policy says what dynos reach outside.
+type Policy struct{ Allow, Deny []Destination }
+
+// Destination is a network, and a TCP and UDP port or 0.
+type Destination struct {
+	Prefix netip.Prefix
+	Port   uint16
 }
 
 // Artifacts says what dynos may be made of and where it comes from.
@@ -123,7 +138,14 @@ type Size struct {
 	Pids       int64
 	NoFile     uint64
 	Disk       int64 // bytes; 0: no quota
+
+	Bandwidth      int64 // bytes a second
+	Connections    uint32
+	ConnectionRate uint32 // a second
 }
+
+// Slots is how many slots there are: one for each dyno, and those that rest.
+func (c Config) Slots() int { return c.Host.MaxDynos + c.Host.RestingSlots }
 
 // CaptureSocket is the path on which dynod capture listens.
 func (c Config) CaptureSocket() string { return filepath.Join(c.RunDir, "capture.sock") }

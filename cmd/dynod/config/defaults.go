@@ -22,7 +22,7 @@ func Default() Config {
 		StateDir: "/var/lib/dynod",
 		RunDir:   "/run/dynod",
 		Log:      Log{Format: "auto"},
-		Host:     Host{MaxDynos: 256, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID, SampleInterval: 20 * time.Second},
+		Host:     Host{MaxDynos: 256, RestingSlots: 1024, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID, SampleInterval: 20 * time.Second},
 		API:      API{SocketUIDs: []uint32{0}},
 		Upstream: Upstream{Heartbeat: 10 * time.Second},
 		Containerd: Containerd{
@@ -31,7 +31,10 @@ func Default() Config {
 			CgroupParent: "/dynos",
 			Init:         "/usr/libexec/dynod/dyno-init",
 		},
-		Network: Network{Block: defaultBlock, FirstHostPort: 20000, ClosedPorts: []uint16{25}},
+		Network: Network{
+			Block: defaultBlock, FirstHostPort: 20000, ClosedPorts: []uint16{25}, Pool: 8,
+			Policies: map[string]Policy{"default": {}},
+		},
 		Artifacts: Artifacts{
 			Stacks:           map[string]string{},
 			RegistryHostsDir: "/etc/containerd/certs.d",

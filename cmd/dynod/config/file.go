@@ -53,13 +53,16 @@ func (w walker) table(section string, tree map[string]any) {
 	}
 }
 
+// kinds are the sections whose entries have names of the operator's own, with what those are.
+var kinds = map[string]string{"sizes": "size", "network.policies": "policy"}
+
 func (w walker) entry(key, section, name string, raw any) {
-	if section == "sizes" && w.sizes[name] == nil {
+	if kind := kinds[section]; kind != "" && !w.sections[key] {
 		if _, err := nameCodec.parse(name); err != nil || strings.Contains(name, ".") {
-			w.problem("%s: %q is no name for a size: letters, digits, dashes and underscores", w.where(key), name)
+			w.problem("%s: %q is no name for a %s: letters, digits, dashes and underscores", w.where(key), name, kind)
 			return
 		}
-		w.addSize(name, newSize())
+		w.addNamed(section, name)
 	}
 	if s := w.rows[key]; s != nil {
 		w.set(s, w.where(key), written(raw), func() error { return s.value.fromTOML(raw) })

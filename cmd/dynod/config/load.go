@@ -78,12 +78,13 @@ type loader struct {
 	rows     map[string]*setting
 	sections map[string]bool
 	sizes    map[string]*Size // what the rows of sizes point into
+	policies map[string]*Policy
 	problems []string
 }
 
 func newLoader() *loader {
 	cfg := Default()
-	l := &loader{cfg: &cfg, rows: map[string]*setting{}, sections: map[string]bool{}, sizes: map[string]*Size{}}
+	l := &loader{cfg: &cfg, rows: map[string]*setting{}, sections: map[string]bool{}, sizes: map[string]*Size{}, policies: map[string]*Policy{}}
 	for _, s := range cfg.settings() {
 		l.rows[s.key] = s
 	}
@@ -93,14 +94,35 @@ func newLoader() *loader {
 	for name, size := range cfg.Sizes {
 		l.addSize(name, size)
 	}
+	for name, policy := range cfg.Network.Policies {
+		l.addPolicy(name, policy)
+	}
 	return l
 }
 
 func (l *loader) addSize(name string, size Size) {
 	l.sizes[name] = &size
-	l.sections["sizes."+name] = true
-	for _, s := range sizeSettings(name, &size) {
+	l.addSection("sizes."+name, sizeSettings(name, &size))
+}
+
+func (l *loader) addPolicy(name string, policy Policy) {
+	l.policies[name] = &policy
+	l.addSection("network.policies."+name, policySettings(name, &policy))
+}
+
+func (l *loader) addSection(name string, rows []*setting) {
+	l.sections[name] = true
+	for _, s := range rows {
 		l.rows[s.key] = s
+	}
+}
+
+// addNamed adds an entry of one of the kinds.
+func (l *loader) addNamed(section, name string) {
+	if section == "sizes" {
+		l.addSize(name, newSize())
+	} else {
+		l.addPolicy(name, Policy{})
 	}
 }
 
@@ -205,5 +227,8 @@ func (l *loader) finish() {
 	}
 	for name, size := range l.sizes {
 		c.Sizes[name] = *size
+	}
+	for name, policy := range l.policies {
+		c.Network.Policies[name] = *policy
 	}
 }

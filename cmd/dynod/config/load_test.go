@@ -134,7 +134,14 @@ func TestEveryKind(t *testing.T) {
 	want.Artifacts.Stacks = map[string]string{"heroku-24": "registry.example.com/stack@sha256:00", "small": "/srv/small.tar"}
 	want.Artifacts.AllowFileURLs = true
 	want.Logs.SpoolBytes = 10_000_000
-	want.Sizes["nano"] = config.Size{Memory: 64 << 20, R15Percent: 200, CPUWeight: 100, Pids: 64, NoFile: 10000, Disk: 4 << 30}
+	want.Sizes["nano"] = config.Size{
+		Memory: 64 << 20, R15Percent: 200, CPUWeight: 100, Pids: 64, NoFile: 10000, Disk: 4 << 30,
+		Bandwidth: 10 << 20, Connections: 500, ConnectionRate: 50,
+	}
+	want.Network.Policies["intern"] = config.Policy{
+		Allow: []config.Destination{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("0.0.0.0/0"), Port: 443}},
+		Deny:  []config.Destination{{Prefix: netip.MustParsePrefix("10.1.2.3/32"), Port: 5432}},
+	}
 
 	file := mustLoad(t, `
 		host_name = "host-1.example.com"
@@ -156,12 +163,19 @@ func TestEveryKind(t *testing.T) {
 		[sizes.nano]
 		memory = "64MiB"
 		pids = 64
+		bandwidth = "10MiB"
+		connections = 500
+		connection_rate = 50
+		[network.policies.intern]
+		allow = ["10.0.0.0/8", "0.0.0.0/0:443"]
+		deny = ["10.1.2.3/32:5432"]
 	`, nil)
 	if diff := cmp.Diff(want, file, comparableTypes); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
 
-	delete(want.Sizes, "nano") // sizes come from files only
+	delete(want.Sizes, "nano") // sizes and policies come from files only
+	delete(want.Network.Policies, "intern")
 	env := mustLoad(t, "", []string{
 		"DYNOD_HOST_NAME=host-1.example.com",
 		"DYNOD_SPOOL_DIR=/srv/spool",

@@ -47,6 +47,9 @@ func TestRefused(t *testing.T) {
 		}},
 		{"little disk", "[sizes.eco]\ndisk = 5\n", []string{`sizes.eco.disk: must be 0 or at least 1MiB`}},
 		{"no schedule", "[defaults]\ncrash_delays = []\n", []string{`config.toml:2:1: defaults.crash_delays = []: must have 1 to 100 items`}},
+		{"name of a policy", "[network.policies.\"a b\"]\nallow = []\n", []string{
+			`config.toml:1:19: "a b" is no name for a policy: letters, digits, dashes and underscores`,
+		}},
 		{"own size without memory", "[sizes.mine]\npids = 10\n", []string{`sizes.mine.memory: a size of your own needs it`}},
 		{"key given twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n", []string{
 			`config.toml:3:1: key level is already defined`,
@@ -95,6 +98,9 @@ func TestBadValues(t *testing.T) {
 		{`artifacts.stacks = { x = 1 }`, `item "x" must be a string in quotes`},
 		{`artifacts.stacks = { x = "./x.tar" }`, `item "x" must be a registry reference, or the absolute path of an OCI archive`},
 		{`artifacts.stacks = { "x y" = "/x.tar" }`, `name "x y" must be 1 to 63 letters, digits, dots, dashes or underscores`},
+		{`network.policies.x.deny = ["10.0.0.1/8"]`, `item "10.0.0.1/8" must be an IPv4 network with no bits set after its length, such as "10.0.0.0/8", or with a port, "10.0.0.0/8:5432"`},
+		{`network.policies.x.allow = ["10.0.0.0/8:0"]`, `item "10.0.0.0/8:0" must be an IPv4 network with no bits set after its length, such as "10.0.0.0/8", or with a port, "10.0.0.0/8:5432"`},
+		{`network.listen_interfaces = ["a b"]`, `item "a b" must be the name of an interface, at most 15 bytes`},
 		{`sizes.eco.memory = "1MiB"`, `must be a size such as "512MiB" from 16MiB to 16TiB`},
 	} {
 		t.Run(c.line, func(t *testing.T) {
@@ -116,16 +122,16 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		want       []string
 	}{
 		{"block too small", "[network]\nblock = \"10.0.0.0/24\"", []string{
-			`config.toml:2:1: network.block = "10.0.0.0/24": has room for 64 dynos, fewer than host.max_dynos = 256`,
+			`config.toml:2:1: network.block = "10.0.0.0/24": has room for 64 dynos, fewer than host.max_dynos + host.resting_slots = 1280`,
 		}},
 		{"block reserved", "[network]\nblock = \"169.254.0.0/16\"", []string{
 			`config.toml:2:1: network.block = "169.254.0.0/16": must not overlap 169.254.0.0/16`,
 		}},
 		{"too few ports", "[network]\nfirst_host_port = 65500", []string{
-			`config.toml:2:1: network.first_host_port = 65500: leaves 36 ports, fewer than host.max_dynos = 256`,
+			`config.toml:2:1: network.first_host_port = 65500: leaves 36 ports, fewer than host.max_dynos + host.resting_slots = 1280`,
 		}},
 		{"too few ids", "[host]\nfirst_uid = 4294900000", []string{
-			`config.toml:2:1: host.first_uid = 4294900000: leaves too few ids for host.max_dynos = 256 times 65536`,
+			`config.toml:2:1: host.first_uid = 4294900000: leaves too few ids for host.max_dynos + host.resting_slots = 1280 times 65536`,
 		}},
 		{"TCP without certificates", "[api]\nlisten = \":7070\"\ncert = \"/c\"", []string{
 			`config.toml:2:1: api.listen = ":7070": needs api.key as well`,

@@ -27,9 +27,24 @@ func DefaultTOML() string {
 		for _, s := range section.rows {
 			fmt.Fprintf(&b, "\n# %s\n#%s = %s\n", s.usage(), s.name(), s.value.toml())
 		}
+		if section.name == "network.policies" {
+			policiesTOML(&b)
+		}
 	}
 	sizesTOML(&b)
 	return b.String()
+}
+
+func policiesTOML(b *strings.Builder) {
+	for _, s := range policySettings("", &Policy{}) {
+		fmt.Fprintf(b, "# %s: %s\n", s.name(), s.usage())
+	}
+	for name, policy := range Default().Network.Policies {
+		fmt.Fprintf(b, "\n[network.policies.%s]\n", name)
+		for _, s := range policySettings(name, &policy) {
+			fmt.Fprintf(b, "#%s = %s\n", s.name(), s.value.toml())
+		}
+	}
 }
 
 // sizesTOML explains the keys of a size once and then shows them for every size.
@@ -74,6 +89,9 @@ func Reference() string {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title, section.doc)
 		if len(section.rows) > 0 {
 			writeRows(&b, section.rows)
+		}
+		if section.name == "network.policies" {
+			writeRows(&b, policySettings("NAME", &Policy{}))
 		}
 	}
 	writeRows(&b, sizeSettings("NAME", new(newSize())))

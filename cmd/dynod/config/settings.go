@@ -14,9 +14,9 @@ type setting struct {
 	from  string // source of the value in force, empty for the default
 }
 
-// env is the setting's environment variable; a size's settings have none, they come from files only.
+// env is the setting's environment variable; those of sizes and policies have none, they come from files only.
 func (s *setting) env() string {
-	if strings.HasPrefix(s.key, "sizes.") {
+	if strings.HasPrefix(s.key, "sizes.") || strings.HasPrefix(s.key, "network.policies.") {
 		return ""
 	}
 	return "DYNOD_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
@@ -45,7 +45,8 @@ var sections = []struct{ name, doc string }{
 	{"api", "The service for orders and questions: a unix socket, and TCP with TLS 1.3 and client certificates."},
 	{"upstream", "The control plane that hears about this host and its dynos."},
 	{"containerd", "The containerd that runs the dynos."},
-	{"network", "Addresses and ports of dynos. IPv4 only."},
+	{"network", "Addresses and ports of dynos, and what they reach. IPv4 only."},
+	{"network.policies", "What dynos reach outside, by name; orders choose. The policy default is for those that do not, and open as it comes."},
 	{"artifacts", "What dynos are made of."},
 	{"logs", "Output of dynos on its way to the control plane."},
 	{"attach", "Clients of attached one-off dynos."},
@@ -68,7 +69,8 @@ func (c *Config) placeSettings() []*setting {
 		{key: "log.level", value: level(&c.Log.Level), doc: "Least level that is written."},
 		{key: "log.format", value: oneOf(&c.Log.Format, "auto", "text", "json", "journal"), doc: "Format of a line. auto: journal under systemd, text on a terminal, otherwise json."},
 
-		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes one of as many slots: address, host port, range of ids."},
+		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes a slot: address, host port, range of ids."},
+		{key: "host.resting_slots", value: whole(&c.Host.RestingSlots, 0, 49152), doc: "Slots beyond max_dynos: one that a dyno has left rests 30 s before the next gets it."},
 		{key: "host.memory_reserve", value: bytes(&c.Host.MemoryReserve, 0, 1<<40), doc: "Memory that is never promised to dynos, for the system and dynod."},
 		{key: "host.sample_interval", value: duration(&c.Host.SampleInterval, 100*time.Millisecond, time.Hour), doc: "Time between two looks at a dyno's memory: R14, R15 and runtime metrics."},
 		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
@@ -104,8 +106,13 @@ func (c *Config) dynoSettings() []*setting {
 	return []*setting{
 		{key: "network.block", value: scalarOf(&c.Network.Block, blockCodec), doc: "Addresses of dynos: a /30 for each slot. Must not be in use elsewhere in the host's network."},
 		{key: "network.first_host_port", value: whole(&c.Network.FirstHostPort, 1024, 65535), doc: "Host port that leads to $PORT of slot 0; slot n has the n-th port after it."},
+		{key: "network.listen_interfaces", value: list(&c.Network.ListenInterfaces, linkCodec), doc: "Interfaces of the host on which dynos are reached. Empty: all."},
+		{key: "network.routed", value: boolean(&c.Network.Routed), doc: "The network outside routes block to this host, such as an EC2 prefix: dynos show their own addresses there, and $PORT is open at them too."},
 		{key: "network.closed_ports", value: list(&c.Network.ClosedPorts, wholeOf[uint16](1, 65535)), doc: "TCP ports that dynos cannot reach anywhere."},
+		{key: "network.host_ports", value: list(&c.Network.HostPorts, wholeOf[uint16](1, 65535)), doc: "TCP and UDP ports of the host that dynos reach, such as 53 where the host answers for names."},
 		{key: "network.nameservers", value: list(&c.Network.Nameservers, addrCodec), doc: "Name servers of dynos. Empty: the host's own, without loopback addresses, which a dyno cannot reach."},
+
+		{key: "network.pool", value: whole(&c.Network.Pool, 0, 256), doc: "Networks made ahead of orders; busy times make it up to 8 times as many. 0: none."},
 
 		{key: "artifacts.stacks", value: named{&c.Artifacts.Stacks}, doc: "Stack images of slug dynos by name: registry reference, or absolute path of an OCI archive."},
 		{key: "artifacts.allow_file_urls", value: boolean(&c.Artifacts.AllowFileURLs), doc: "Orders may name files of this host: file:// slugs and OCI archives by path. For tests."},
@@ -146,5 +153,17 @@ func sizeSettings(name string, s *Size) []*setting {
 		{key: key + "pids", value: whole(&s.Pids, 8, 4194304), doc: "Most processes and threads together."},
 		{key: key + "nofile", value: whole(&s.NoFile, 64, 1<<20), doc: "Most open files of a process."},
 		{key: key + "disk", value: bytes(&s.Disk, 0, 1<<50), doc: "What a dyno may write to disk, where the file system of state_dir has project quotas. 0: no bound."},
+		{key: key + "bandwidth", value: bytes(&s.Bandwidth, 0, 1<<40), doc: "Network traffic in a second, each way. 0: no limit."},
+		{key: key + "connections", value: whole(&s.Connections, 0, 1<<20), doc: "Most connections that it has opened, until the host forgets them. 0: no limit."},
+		{key: key + "connection_rate", value: whole(&s.ConnectionRate, 0, 1<<20), doc: "Most connections that it opens in a second. 0: no limit."},
+	}
+}
+
+// policySettings are the rows of one policy.
+func policySettings(name string, p *Policy) []*setting {
+	key := "network.policies." + name + "."
+	return []*setting{
+		{key: key + "allow", value: list(&p.Allow, destinationCodec), doc: "The only networks that are open, each whole or with a TCP and UDP port. Empty: all."},
+		{key: key + "deny", value: list(&p.Deny, destinationCodec), doc: "Networks that are closed even so, written alike."},
 	}
 }

@@ -40,9 +40,9 @@ func TestFlagsReachTheirFields(t *testing.T) {
 	samples := map[string]string{
 		"path": "/other", "cgroup path": "/other", "host name": "other", "name": "eco", "address and port": "other:2",
 		"number": "2000", "size": "2MiB", "duration": "7s", "boolean": "true", "network": "10.0.0.0/8",
-		"number list": "2000", "word list": "other", "address list": "10.0.0.2", "duration list": "7s", "image table": "s=/s.tar",
+		"number list": "2000", "interface list": "other", "word list": "other", "address list": "10.0.0.2", "duration list": "7s", "image table": "s=/s.tar",
 	}
-	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "log.level": "error", "log.format": "text", "artifacts.min_free_percent": "20"}
+	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "log.level": "error", "log.format": "text", "artifacts.min_free_percent": "20", "network.pool": "9"}
 
 	before := leaves(reflect.ValueOf(mustLoad(t, all, nil)), "")
 	seen := map[string]bool{}
@@ -80,7 +80,7 @@ func leaves(v reflect.Value, prefix string) map[string]any {
 	for i := range v.NumField() {
 		name := prefix + strings.ToLower(v.Type().Field(i).Name)
 		switch field := v.Field(i); {
-		case name == "sizes":
+		case name == "sizes", name == "networkpolicies": // come from files only
 		case field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[netip.Prefix]():
 			for n, leaf := range leaves(field, name) {
 				out[n] = leaf

@@ -47,6 +47,8 @@ var (
 	nameCodec = textCodec("name", like(`[A-Za-z0-9][A-Za-z0-9._-]{0,62}`, "must be 1 to 63 letters, digits, dots, dashes or underscores"))
 	wordCodec = textCodec("word", like(`[^\s,]+`, "must not be empty, nor hold spaces or commas"))
 
+	linkCodec = textCodec("interface", like(`[^\s/:",{}]{1,15}`, "must be the name of an interface, at most 15 bytes"))
+
 	listenCodec = textCodec("address and port", optional(hostPort))
 	dialCodec   = textCodec("address and port", optional(dialTarget))
 	imageCodec  = textCodec("image", image)

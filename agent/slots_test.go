@@ -1,0 +1,130 @@
+package agent_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/network"
+)
+
+func noneBeyond(places int) func(*agent.Config) {
+	return func(c *agent.Config) { c.Slots, c.RestingSlots = places, 0 }
+}
+
+func TestFreedSlotRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(1))
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		if free := h.Host().FreeSlots; free != 0 {
+			t.Errorf("%d free places while the only slot rests", free)
+		}
+		time.Sleep(29 * time.Second)
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("the slot was given away after 29 s: %v", err)
+		}
+		if left, _ := h.store.Load(); len(left) != 1 {
+			t.Errorf("%d records after a refused order", len(left))
+		}
+		time.Sleep(2 * time.Second)
+		h.start(order(second, "worker.2"))
+		h.phase(second, dyno.Up)
+	})
+}
+
+// TestSlotRestsAfterARestart leaves the next agent a dyno that ended and one that nobody knows.
+func TestSlotRestsAfterARestart(t *testing.T) {
+	for name, leave := range map[string]func(*testing.T, *host){
+		"ended":   func(_ *testing.T, h *host) { h.start(order(first, "worker.1")); h.stop(first, 1) },
+		"unknown": func(t *testing.T, h *host) { _, _ = h.network.Setup(t.Context(), network.Request{ID: first}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, noneBeyond(1))
+				leave(t, h)
+				h.leave()
+				h.arrive()
+				defer func() { h.leave() }()
+				if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsResourceExhausted(err) {
+					t.Errorf("the slot was given away at once: %v", err)
+				}
+				time.Sleep(31 * time.Second)
+				h.start(order(second, "worker.2"))
+				h.phase(second, dyno.Up)
+			})
+		})
+	}
+}
+
+func TestNetworksAreMadeAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *agent.Config) { c.Slots, c.RestingSlots, c.Pool, c.Memory = 40, 0, 2, 40<<30 })
+		defer h.leave()
+		h.prepared(0, 1)
+		h.start(order(first, "worker.1"))
+		h.prepared(1, 2)
+		for i := range 3 {
+			h.start(order(fmt.Sprintf("00000000-0000-4000-8000-00000000001%d", i), "worker.1"))
+		}
+		h.prepared(4, 5, 6, 7) // as many as were ordered lately
+	})
+}
+
+// TestNetworkIsMadeAheadForARestedSlot fails once on the way.
+func TestNetworkIsMadeAheadForARestedSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(1), func(c *agent.Config) { c.Pool = 1 })
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		h.network.FailPrepare(errdefs.ErrUnavailable)
+		time.Sleep(29 * time.Second)
+		h.prepared()
+		time.Sleep(2 * time.Second)
+		h.prepared()
+		h.network.FailPrepare(nil)
+		time.Sleep(2 * time.Second)
+		h.prepared(0)
+	})
+}
+
+func TestNetworkWarningsAreTheHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *agent.Config) { c.Warnings = []string{"one"} })
+		defer h.leave()
+		h.network.Warn("two")
+		if got := h.Host().Warnings; !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("warnings: %q", got)
+		}
+	})
+}
+
+func (h *host) prepared(want ...int) {
+	h.t.Helper()
+	synctest.Wait()
+	if got := h.network.Spares(); !slices.Equal(got, want) {
+		h.t.Errorf("networks made ahead for slots %v, want %v", got, want)
+	}
+}
+
+func TestOrderDecidesTheNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *agent.Config) { c.Defaults.Policies = []string{"shut"} })
+		defer h.leave()
+		o := order(first, "worker.1")
+		o.Spec.NetworkPolicy, o.Spec.Metadata.Space = "shut", "blue"
+		h.start(o)
+		want := network.Request{ID: first, Slot: 0, Port: 5000, Policy: "shut", Size: "standard-1x", Space: "blue"}
+		if got := h.network.Request(first); got != want {
+			t.Errorf("asked for %+v, want %+v", got, want)
+		}
+	})
+}

@@ -1,0 +1,230 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tendEvery is how often everything is looked at though nothing was heard.
+	tendEvery = 10 * time.Second
+	// tendPause is the least time between two looks.
+	tendPause = 100 * time.Millisecond
+	// settle is how long a Setup may be between a link and its elements.
+	settle = 5 * time.Millisecond
+	// listenAgain is the time after which the kernel is asked for its news again.
+	listenAgain = time.Second
+)
+
+// health is what dynos must have, and what they lack.
+type health struct {
+	mu        sync.Mutex
+	kept      map[string]Request // by id: Setup has promised them a network
+	broken    map[string]string  // by id: why nothing helps
+	obstacles []string
+}
+
+func (h *health) keep(r Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.kept == nil {
+		h.kept, h.broken = map[string]Request{}, map[string]string{}
+	}
+	h.kept[r.ID] = r
+	delete(h.broken, r.ID)
+}
+
+func (h *health) forget(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.kept, id)
+	delete(h.broken, id)
+}
+
+func (h *health) all() []Request {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.kept))
+}
+
+// of is what a dyno was promised, unless it is gone or broken already.
+func (h *health) of(id string) (Request, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.kept[id]
+	return r, ok && h.broken[id] == ""
+}
+
+// in is the dyno of a slot, empty if there is none.
+func (h *health) in(slot int) string {
+	for _, r := range h.all() {
+		if r.Slot == slot {
+			return r.ID
+		}
+	}
+	return ""
+}
+
+func (h *health) lose(id string, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.kept[id]; ok {
+		h.broken[id] = why.Error()
+	}
+}
+
+func (h *health) block(obstacles []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.obstacles = obstacles
+}
+
+// Warnings says what Run could not mend: dynos whose network is broken, and what
+// stands in the way on this host. In no order that means anything, always the same.
+func (n *Network) Warnings() []string {
+	n.health.mu.Lock()
+	defer n.health.mu.Unlock()
+	all := slices.Clone(n.health.obstacles)
+	for _, id := range slices.Sorted(maps.Keys(n.health.broken)) {
+		all = append(all, fmt.Sprintf("the network of dyno %s is broken: %s", id, n.health.broken[id]))
+	}
+	return all
+}
+
+// Run watches over the firewall and the links of dynos and mends within a second
+// what somebody else flushed, changed or deleted; connections go on. What it
+// cannot mend, Warnings says. It logs, at most once a second, what was denied. It
+// returns when ctx ends.
+func (n *Network) Run(ctx context.Context) error {
+	touched := make(chan struct{}, 1)
+	var parts sync.WaitGroup
+	parts.Go(func() { n.listen(ctx, n.watchFirewall, touched) })
+	parts.Go(func() { n.listen(ctx, n.watchLinks, touched) })
+	parts.Go(func() { n.tend(ctx, touched) })
+	parts.Go(func() { n.tellDenied(ctx) })
+	parts.Wait()
+	return nil
+}
+
+// listen watches, again and again should that fail: dynos do not depend on it.
+func (n *Network) listen(ctx context.Context, watch func(context.Context, chan<- struct{}) error, touched chan<- struct{}) {
+	for ctx.Err() == nil {
+		if err := watch(ctx, touched); err != nil && ctx.Err() == nil {
+			n.log.Error("listen to the kernel", "err", err)
+			pause(ctx, nil, listenAgain)
+		}
+	}
+}
+
+func (n *Network) tend(ctx context.Context, touched <-chan struct{}) {
+	for ctx.Err() == nil {
+		if err := n.mend(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("mend networks", "err", err)
+		}
+		pause(ctx, nil, tendPause)
+		pause(ctx, touched, tendEvery)
+	}
+}
+
+// pause waits for a time, or until ctx ends or there is news.
+func pause(ctx context.Context, news <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-news:
+	case <-ctx.Done():
+	}
+}
+
+// mend looks at everything and restores what is not as it should be.
+func (n *Network) mend(ctx context.Context) error {
+	obstacles, err := n.obstacles()
+	if err == nil {
+		n.health.block(obstacles)
+	}
+	return errors.Join(err, n.mendTable(ctx), n.forward(), n.mendLinks(ctx))
+}
+
+func (n *Network) mendTable(ctx context.Context) error {
+	err := n.inspectTable()
+	if err != nil { // or a Setup is under way
+		pause(ctx, nil, settle)
+		err = n.inspectTable()
+	}
+	if err == nil {
+		return nil
+	}
+	n.log.Warn("the firewall table was changed by somebody else", "err", err)
+	return n.load(ctx)
+}
+
+// mendLinks sets up again every dyno whose link is missing or damaged.
+func (n *Network) mendLinks(ctx context.Context) error {
+	links, err := dump(n.host.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	sound := map[string]bool{} // aliases
+	for _, a := range addrs {
+		i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == a.LinkIndex })
+		if i >= 0 && n.sound(links[i].Attrs(), a) {
+			sound[links[i].Attrs().Alias] = true
+		}
+	}
+	for _, r := range n.health.all() {
+		if !sound[r.owner().alias()] {
+			n.mendDyno(ctx, r.ID)
+		}
+	}
+	return nil
+}
+
+// quiet is what a link of a dyno must be: up, and deaf to ARP.
+const quiet = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_NOARP
+
+// sound says whether a link with one of its addresses is as Setup leaves it.
+func (n *Network) sound(link *netlink.LinkAttrs, a netlink.Addr) bool {
+	slot, named := slotOfName(link.Name)
+	return named && link.Group == linkGroup && link.RawFlags&quiet == quiet && link.OperState == netlink.OperUp &&
+		a.IP.Equal(n.cfg.gateway(slot).AsSlice())
+}
+
+// mendDyno completes a dyno's network. Its namespace cannot be had again: whatever
+// runs in it is cut off.
+func (n *Network) mendDyno(ctx context.Context, id string) {
+	release, err := n.dynos.take(ctx, id)
+	if err != nil {
+		return
+	}
+	defer release()
+	r, ok := n.health.of(id)
+	if !ok {
+		return
+	}
+	bound, err := isMount(nsPath(n.cfg.dir(id)), unix.NSFS_MAGIC)
+	if err == nil && !bound {
+		err = errors.New("its namespace is gone")
+	}
+	if err == nil {
+		err = n.setup(ctx, r)
+	}
+	if err != nil && ctx.Err() == nil {
+		n.health.lose(id, err)
+		n.log.Error("a dyno's network is broken", "dyno", id, "err", err)
+		return
+	}
+	n.log.Warn("mended a dyno's network", "dyno", id)
+}

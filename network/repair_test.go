@@ -1,0 +1,170 @@
+package network_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/test/lab"
+)
+
+// promptly is how long a repair may take.
+const promptly = time.Second
+
+// watched runs the Network until the test ends.
+func (h *host) watched() {
+	h.t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- h.Network.Run(ctx) }()
+	h.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+	})
+}
+
+// soon fails the test unless ok comes true promptly.
+func (h *host) soon(what string, ok func() bool) {
+	h.t.Helper()
+	begin := time.Now()
+	for !ok() {
+		if time.Since(begin) > promptly {
+			h.t.Errorf("%s: not within %s", what, promptly)
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	h.t.Logf("%s: after %s", what, time.Since(begin).Round(time.Millisecond))
+}
+
+// TestDamageIsMendedPromptly breaks networks while connections go through them.
+func TestDamageIsMendedPromptly(t *testing.T) {
+	h := newHost(t, policies)
+	h.watched()
+	h.serve(h.Outside(), outside(80))
+	_, a := h.request(7, func(r *network.Request) { r.Policy, r.Space = "only-80", "x" })
+	h.serve(a.Namespace, ":3000")
+	inward := h.connected(h.Outside(), onHost(a.HostPort))
+	outward := h.connected(a.Namespace, outside(80))
+	for _, damage := range []string{
+		"nft flush ruleset",
+		"nft delete table inet dynod",
+		"nft flush chain inet dynod protect_host",
+		"nft insert rule inet dynod protect_host accept",
+		"nft flush map inet dynod ports",
+		"nft flush map inet dynod policies",
+		"nft delete element inet dynod sources { dy7 . 172.16.0.30 }",
+		"nft add element inet dynod ports { 80 : 172.16.0.30 . 80 }",
+		"nft flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }",
+		"ip link del dy7",
+		"ip link set dy7 down",
+		"ip link set dy7 arp on",
+		"ip addr flush dev dy7",
+		"ip link set dy7 alias nobody",
+		"sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'",
+	} {
+		before := h.condition()
+		h.run(h.Lab.Host(), "sh", "-c", strings.Replace(damage, "; ", " && nft ", 1))
+		h.soon(damage, func() bool { return h.condition() == before })
+		if now := h.condition(); now != before {
+			t.Fatal(cmp.Diff(before, now))
+		}
+		h.still(inward)
+		h.still(outward)
+		h.reaches(a.Namespace, outside(80))
+		h.reaches(h.Outside(), onHost(a.HostPort))
+	}
+	if w := h.Warnings(); len(w) > 0 {
+		t.Errorf("warnings: %q", w)
+	}
+}
+
+// condition is the host's share of the dynos' networks, without numbers that
+// change with every repair.
+func (h *host) condition() string {
+	h.t.Helper()
+	return h.run(h.Lab.Host(), "sh", "-c", "nft --stateless list ruleset; cat /proc/sys/net/ipv4/ip_forward; ip -o -4 addr show | sed 's/^[0-9]*: //'; "+
+		"ip -o link show group 25721 | sed -e 's/^[0-9]*: //' -e 's,@[^:]*,,' -e 's,link/ether.*alias,alias,'")
+}
+
+// connected is a connection that stays open.
+func (h *host) connected(ns, addr string) net.Conn {
+	h.t.Helper()
+	conn, _, err := h.dial(ns, addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestLostNamespaceIsReported(t *testing.T) {
+	h := newHost(t)
+	h.watched()
+	id, a := h.setup(7)
+	_, other := h.setup(8)
+	h.serve(h.Outside(), outside(80))
+	h.run("", "umount", a.Namespace)
+	h.soon("report", func() bool {
+		w := h.Warnings()
+		return len(w) == 1 && strings.Contains(w[0], id) && strings.Contains(w[0], "namespace")
+	})
+	h.reaches(other.Namespace, outside(80))
+	h.teardown(id)
+	if w := h.Warnings(); len(w) > 0 {
+		t.Errorf("after teardown: %q", w)
+	}
+}
+
+func TestOtherFirewallsInTheWayAreNamed(t *testing.T) {
+	h := newHost(t)
+	h.watched()
+	_, a := h.setup(0)
+	h.serve(h.Outside(), outside(80))
+	for table, chain := range map[string]string{
+		"ip docker": "chain FORWARD { type filter hook forward priority 0; policy drop; }",
+		"inet wall": "chain forward { type filter hook forward priority 10; policy accept; ip daddr 10.0.0.1 accept; counter reject; }",
+	} {
+		h.reaches(a.Namespace, outside(80))
+		h.run(h.Lab.Host(), "nft", "add table "+table+"; table "+table+" { "+chain+"\n}")
+		h.cannotReach(a.Namespace, outside(80)) // so it is in the way
+		name := strings.Fields(table)[1]
+		h.soon(table, func() bool {
+			return slices.ContainsFunc(h.Warnings(), func(w string) bool { return strings.Contains(w, "firewall table "+name) })
+		})
+		h.run(h.Lab.Host(), "nft", "delete", "table "+table)
+		h.soon("all clear", func() bool { return len(h.Warnings()) == 0 })
+	}
+	h.run(h.Lab.Host(), "nft", "add table inet fine; table inet fine { chain f { type filter hook forward priority 0; oifname nowhere drop; }; chain i { type filter hook input priority 0; policy drop; }; \n}")
+	h.soon("looked at", func() bool { return len(h.Warnings()) == 0 })
+}
+
+func TestDeniedPacketsAreLogged(t *testing.T) {
+	var log lines
+	h := newHost(t)
+	h.logTo(&log)
+	h.watched()
+	id, a := h.setup(0)
+	h.serve(h.Lab.Host(), ":80")
+	begin := time.Now()
+	for time.Since(begin) < 2500*time.Millisecond {
+		h.cannotReach(a.Namespace, lab.HostAddress+":80")
+	}
+	told := log.with("denied packets")
+	if n := len(told); n < 1 || n > 3 {
+		t.Errorf("%d lines in 2.5 s: %q", n, told)
+	}
+	for _, line := range told {
+		if !strings.Contains(line, "rules.host=") || !strings.Contains(line, id) {
+			t.Errorf("line without rule or dyno: %s", line)
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package network_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/dynod/dynod/network"
+)
+
+func sizes(c *network.Config) {
+	c.Sizes = map[string]network.Limits{
+		"few": {Connections: 5}, "many": {Connections: 50}, "rare": {Rate: 5}, "slow": {Bandwidth: 1 << 20},
+	}
+}
+
+func sized(size string) func(*network.Request) { return func(r *network.Request) { r.Size = size } }
+
+// connections opens n connections that stay, and says how many came about.
+func (h *host) connections(ns, addr string, n int) (open int) {
+	h.t.Helper()
+	for range n {
+		conn, _, err := h.dial(ns, addr)
+		if err == nil {
+			h.t.Cleanup(func() { _ = conn.Close() })
+			open++
+		}
+	}
+	return open
+}
+
+func TestConnectionsAreLimitedBySize(t *testing.T) {
+	h := newHost(t, sizes)
+	h.serve(h.Outside(), outside(80))
+	r, a := h.request(0, sized("few"))
+	h.prepare(1)
+	_, b := h.request(1, sized("few"))
+	_, other := h.request(2, sized("unknown"))
+	if n := h.connections(a.Namespace, outside(80), 7); n != 5 {
+		t.Errorf("%d connections, want 5", n)
+	}
+	h.denied("denied_connections")
+	if n := h.connections(b.Namespace, outside(80), 6); n != 5 {
+		t.Errorf("made ahead: %d connections, want 5", n)
+	}
+	if n := h.connections(other.Namespace, outside(80), 8); n != 8 {
+		t.Errorf("no limit: %d connections, want 8", n)
+	}
+	r.Size = "many"
+	h.again(r)
+	if n := h.connections(a.Namespace, outside(80), 8); n != 8 {
+		t.Errorf("limit raised: %d more connections, want 8", n)
+	}
+	h.restart()
+	if n := h.connections(b.Namespace, outside(80), 6); n != 5 {
+		t.Errorf("after a restart: %d more connections, want 5, for it counts anew", n)
+	}
+}
+
+func TestNewConnectionsAreLimitedBySize(t *testing.T) {
+	h := newHost(t, sizes)
+	h.serve(h.Outside(), outside(80))
+	_, a := h.request(0, sized("rare"))
+	begin := time.Now()
+	const asked = 12
+	n := h.connections(a.Namespace, outside(80), asked)
+	if most := 5 + int(5*time.Since(begin).Seconds()); n < 5 || n > most || n == asked {
+		t.Errorf("%d connections in %s, want 5 to %d", n, time.Since(begin), most)
+	}
+	h.denied("denied_rate")
+}
+
+func TestBandwidthIsLimitedBySize(t *testing.T) {
+	h := newHost(t, sizes)
+	h.serve(h.Outside(), outside(80))
+	r, a := h.request(0, sized("slow"))
+	h.prepare(1)
+	_, ahead := h.request(1, sized("slow"))
+	h.sink(h.Outside(), outside(81))
+	h.sink(a.Namespace, ":3000")
+	// A MiB, less what passes at once, at a MiB a second.
+	const least = 600 * time.Millisecond
+	if took := h.push(a.Namespace, outside(81)); took < least {
+		t.Errorf("outwards: a MiB in %s", took)
+	}
+	if took := h.push(h.Outside(), onHost(a.HostPort)); took < least {
+		t.Errorf("inwards: a MiB in %s", took)
+	}
+	if took := h.push(ahead.Namespace, outside(81)); took < least {
+		t.Errorf("made ahead: a MiB in %s", took)
+	}
+	r.Size = ""
+	h.again(r)
+	for _, way := range [][2]string{{a.Namespace, outside(81)}, {h.Outside(), onHost(a.HostPort)}} {
+		if took := h.push(way[0], way[1]); took > least/2 {
+			t.Errorf("no limit: a MiB in %s", took)
+		}
+	}
+}
+
+// sink reads all that it is sent and closes then.
+func (h *host) sink(ns, addr string) {
+	h.t.Helper()
+	var l net.Listener
+	err := h.Do(ns, func() (err error) {
+		l, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+		}
+	}()
+	h.t.Cleanup(func() { _ = l.Close(); <-done })
+}
+
+// push sends a MiB to a sink and says how long that took.
+func (h *host) push(ns, addr string) time.Duration {
+	h.t.Helper()
+	var conn net.Conn
+	err := h.Do(ns, func() (err error) {
+		conn, err = net.DialTimeout("tcp", addr, 5*time.Second)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	begin := time.Now()
+	_, err = conn.Write(make([]byte, 1<<20))
+	_ = conn.(*net.TCPConn).CloseWrite()
+	_, readErr := conn.Read(make([]byte, 1))
+	if err := errors.Join(err, readErr); !errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+		h.t.Fatal(err)
+	}
+	return time.Since(begin)
+}

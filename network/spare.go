@@ -1,0 +1,157 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// spares are the networks that nobody has taken yet, by slot.
+type spares struct {
+	mu     sync.Mutex
+	bySlot map[int]*spare
+}
+
+// spare is a network that is ready but for its owner.
+type spare struct {
+	link netlink.Link
+	Request
+}
+
+func (s *spares) put(one *spare) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bySlot == nil {
+		s.bySlot = map[int]*spare{}
+	}
+	s.bySlot[one.Slot] = one
+}
+
+func (s *spares) take(slot int) *spare {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.bySlot[slot]
+	delete(s.bySlot, slot)
+	return one
+}
+
+func (s *spares) has(slot int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bySlot[slot] != nil
+}
+
+// Prepare makes a network for a slot that is free, ahead of whoever gets the slot:
+// Setup then takes it at once. It may be repeated. A spare is used once; one that
+// nobody takes is removed by the next New. Errors as of Setup.
+func (n *Network) Prepare(ctx context.Context, slot int) error {
+	if err := n.checkSlot(slot); err != nil {
+		return err
+	}
+	release, err := n.slots.take(ctx, linkName(slot))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if n.spares.has(slot) {
+		return nil
+	}
+	if err := n.prepare(ctx, slot); err != nil {
+		return fmt.Errorf("prepare network: %w", err)
+	}
+	return nil
+}
+
+func (n *Network) prepare(ctx context.Context, slot int) error {
+	r := n.cfg.Spare.complete()
+	r.ID, r.Slot = spareID(slot), slot
+	if err := n.make(ctx, r); err != nil {
+		return err
+	}
+	link, _, err := n.slotLink(slot)
+	if err != nil {
+		return err
+	}
+	n.spares.put(&spare{link, r})
+	return nil
+}
+
+// occupy makes a spare r's, and changes it as far as r is not what it was made
+// for. One that was damaged meanwhile makes room for a new network.
+func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
+	if err := n.rename(s, r); err != nil {
+		n.log.Warn("a network made ahead is of no use", "slot", r.Slot, "err", err)
+		if err := errors.Join(n.disown(s.link), n.demolish(ctx, s.ID, r.Slot)); err != nil {
+			return err
+		}
+		return n.make(ctx, r)
+	}
+	if r.Space != s.Space || n.cfg.Sizes[r.Size].Bandwidth != n.cfg.Sizes[s.Size].Bandwidth {
+		return n.make(ctx, r)
+	}
+	before, after := n.dyno(r.Slot, s.owner()).elements(), n.dyno(r.Slot, r.owner()).elements()
+	return n.changeElements(ctx, without(before, after), without(after, before))
+}
+
+// rename gives a spare its owner. The link comes first: what has no owner is
+// nobody's, and what has one is found.
+func (n *Network) rename(s *spare, r Request) error {
+	dir := n.cfg.dir(s.ID)
+	if bound, err := isMount(nsPath(dir), unix.NSFS_MAGIC); !bound {
+		return errors.Join(err, errors.New("its namespace is gone"))
+	}
+	if r.Port != s.Port {
+		if err := os.Remove(claimPath(dir)); err != nil {
+			return fmt.Errorf("change claim: %w", err)
+		}
+		if err := claim(dir, r.Slot, r.Port); err != nil {
+			return err
+		}
+	}
+	if err := n.quick.LinkSetAlias(s.link, r.owner().alias()); err != nil {
+		return fmt.Errorf("claim link: %w", err)
+	}
+	if err := os.Rename(dir, n.cfg.dir(r.ID)); err != nil {
+		return fmt.Errorf("rename dyno directory: %w", err)
+	}
+	return nil
+}
+
+// sweep removes the spares that an earlier Network left, and what it left half
+// made or half taken.
+func (n *Network) sweep() error {
+	entries, err := os.ReadDir(n.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("list namespaces: %w", err)
+	}
+	for _, e := range entries {
+		if slot, ok := spareSlot(e.Name()); ok && e.IsDir() {
+			if err := n.discard(e.Name(), slot); err != nil {
+				return fmt.Errorf("remove a network made ahead: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// discard removes a spare that no firewall table counts on: New loads one next.
+// Its link is nobody's from now on, and goes when the kernel has ended the
+// namespace.
+func (n *Network) discard(id string, slot int) error {
+	link, o, err := n.slotLink(slot)
+	if err != nil || o.id != id {
+		link = nil // foreign, or a dyno's by now
+	}
+	if err := n.disown(link); err != nil {
+		return err
+	}
+	if err := removeNamespace(n.cfg.dir(id)); err != nil {
+		return err
+	}
+	return removeDir(n.cfg.dir(id))
+}

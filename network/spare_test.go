@@ -1,0 +1,130 @@
+package network_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/uuid"
+
+	"github.com/dynod/dynod/network"
+)
+
+func TestSetupTakesWhatPrepareMade(t *testing.T) {
+	h := newHost(t)
+	before := h.snapshot()
+	h.serve(h.Outside(), outside(80))
+	h.prepare(7)
+	h.prepare(7)
+	h.finds()
+	made := h.inode(h.config().Dir + "/+7/ns")
+	id, a := h.setup(7)
+	if h.inode(a.Namespace) != made {
+		t.Error("another namespace than the one made ahead")
+	}
+	h.finds(network.Found{ID: id, Slot: 7})
+	h.reaches(a.Namespace, outside(80))
+	h.serveOnce(a)
+	h.restart() // loses what is not marked as the dyno's
+	h.reaches(a.Namespace, outside(80))
+	h.serveOnce(a)
+	h.teardown(id)
+	h.finds()
+	h.nothingBeyond(before)
+}
+
+func TestSpareIsTakenForAnotherPort(t *testing.T) {
+	h := newHost(t)
+	h.prepare(7)
+	r, a := h.request(7, func(r *network.Request) { r.Port = 8080 })
+	h.serve(a.Namespace, ":8080")
+	h.reaches(h.Outside(), onHost(a.HostPort))
+	h.restart()
+	h.reaches(h.Outside(), onHost(a.HostPort))
+	h.again(r)
+	r.Port = 3000
+	_, err := h.Setup(t.Context(), r)
+	if !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("other port: %v", err)
+	}
+}
+
+func TestPrepareRefusesASlotInUse(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(7)
+	before := h.snapshot()
+	if err := h.Prepare(t.Context(), 7); !errdefs.IsAlreadyExists(err) {
+		t.Errorf("got %v", err)
+	}
+	if err := h.Prepare(t.Context(), 100); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("got %v", err)
+	}
+	h.nothingBeyond(before)
+	h.serve(a.Namespace, ":3000")
+	h.reaches(h.Outside(), onHost(a.HostPort))
+}
+
+func TestNewRemovesSpares(t *testing.T) {
+	h := newHost(t)
+	before := h.snapshot()
+	for slot := range 5 {
+		h.prepare(slot)
+	}
+	h.restart()
+	h.nothingBeyond(before)
+}
+
+// TestDamagedSpareIsReplaced breaks a spare in the ways that an agent killed
+// while it takes one, or an operator, leaves it.
+func TestDamagedSpareIsReplaced(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Outside(), outside(80))
+	before := h.snapshot()
+	id := uuid.NewString()
+	spare := h.config().Dir + "/+7"
+	for name, damage := range map[string]func(){
+		"no link":      func() { h.run(h.Lab.Host(), "ip", "link", "del", "dy7") },
+		"no namespace": func() { h.run("", "umount", spare+"/ns") },
+		"no directory": func() {
+			h.run("", "umount", "--lazy", spare+"/ns", spare+"/sys")
+			h.run("", "rm", "-r", spare)
+		},
+		"link taken": func() { h.run(h.Lab.Host(), "ip", "link", "set", "dy7", "alias", "dynod:"+id+":3000") },
+		"claim gone": func() { h.run("", "rm", spare+"/claim") },
+	} {
+		for _, restart := range []bool{false, true} {
+			h.prepare(7)
+			damage()
+			if restart {
+				h.restart()
+			}
+			a, err := h.Setup(t.Context(), network.Request{ID: id, Slot: 7, Port: 3000})
+			if err != nil {
+				t.Fatalf("%s, restart %v: %v", name, restart, err)
+			}
+			h.reaches(a.Namespace, outside(80))
+			h.serveOnce(a)
+			h.teardown(id)
+			h.finds()
+			h.restart()
+			h.nothingBeyond(before)
+		}
+	}
+}
+
+func (h *host) prepare(slot int) {
+	h.t.Helper()
+	if err := h.Prepare(h.t.Context(), slot); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// inode is what tells one namespace from another.
+func (h *host) inode(ns string) string {
+	h.t.Helper()
+	if _, err := os.Stat(ns); err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.TrimSpace(h.run("", "stat", "-L", "-c", "%i", ns))
+}
