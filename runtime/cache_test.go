@@ -59,9 +59,15 @@ func TestSlugInUseStays(t *testing.T) {
 	if h.removed(slugName(a)) {
 		t.Fatal("a slug in use was removed")
 	}
+	other := h.slug(map[string]lab.File{"other": {}})
+	_, err := h.Prepare(h.ctx, other)
+	must(t, err)
 	h.restart()
 	if c, _ := h.cached(slugName(a)); c.References != 1 {
 		t.Errorf("after a restart: %+v", c)
+	}
+	if !h.removed(slugName(other)) {
+		t.Error("a dyno holds what it does not use")
 	}
 	if h.removed(slugName(a)) {
 		t.Fatal("a slug in use was removed after a restart")

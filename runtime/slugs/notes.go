@@ -131,7 +131,7 @@ func occupied(dir string) (total int64, err error) {
 			return err
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok && !e.IsDir() {
-			total += stat.Blocks * 512 / int64(stat.Nlink) //nolint:unconvert // 32 bits on some machines
+			total += stat.Blocks * 512 / int64(stat.Nlink)
 		} else if ok {
 			total += stat.Blocks * 512
 		}
