@@ -111,14 +111,7 @@ func (h *host) teardown(id string) {
 // and then with whatever it is sent.
 func (h *host) serve(ns, addr string) {
 	h.t.Helper()
-	var l net.Listener
-	err := h.Do(ns, func() (err error) {
-		l, err = net.Listen("tcp", addr)
-		return err
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	l := h.listen(ns, addr)
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	var served sync.WaitGroup
 	served.Go(func() {
@@ -135,6 +128,18 @@ func (h *host) serve(ns, addr string) {
 		_ = l.Close()
 		served.Wait()
 	})
+}
+
+func (h *host) listen(ns, addr string) (l net.Listener) {
+	h.t.Helper()
+	err := h.Do(ns, func() (err error) {
+		l, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return l
 }
 
 func echo(ctx context.Context, conn net.Conn) {

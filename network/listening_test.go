@@ -12,14 +12,7 @@ func TestListening(t *testing.T) {
 	h := newHost(t)
 	id, a := h.setup(0)
 	for _, addr := range []string{"0.0.0.0:0", "127.0.0.1:0", "[::]:0", a.Addr.String() + ":0"} {
-		var l net.Listener
-		err := h.Do(a.Namespace, func() (err error) {
-			l, err = net.Listen("tcp", addr)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := h.listen(a.Namespace, addr)
 		_, text, _ := net.SplitHostPort(l.Addr().String())
 		port, _ := strconv.ParseUint(text, 10, 16)
 		if !h.listening(id, uint16(port)) {

@@ -104,14 +104,7 @@ func TestBandwidthIsLimitedBySize(t *testing.T) {
 // sink reads all that it is sent and closes then.
 func (h *host) sink(ns, addr string) {
 	h.t.Helper()
-	var l net.Listener
-	err := h.Do(ns, func() (err error) {
-		l, err = net.Listen("tcp", addr)
-		return err
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	l := h.listen(ns, addr)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
