@@ -144,7 +144,6 @@ func TestBadSpecNamesEachField(t *testing.T) {
 func TestFieldsOfLaterVersions(t *testing.T) {
 	h := newHost(t)
 	for field, set := range map[string]func(*dynodv1.DynoSpec){
-		"spec.log_sinks":      func(s *dynodv1.DynoSpec) { s.LogSinks = []*dynodv1.LogSink{{}} },
 		"spec.metadata.space": func(s *dynodv1.DynoSpec) { s.Metadata = &dynodv1.Metadata{Space: "x"} },
 	} {
 		o := order(first, "worker.1")

@@ -33,7 +33,6 @@ func later(in *dynodv1.DynoSpec) error {
 		field string
 		set   bool
 	}{
-		{"spec.log_sinks", len(in.GetLogSinks()) > 0},
 		{"spec.metadata.space", in.GetMetadata().GetSpace() != ""},
 	} {
 		if f.set {
