@@ -15,6 +15,8 @@ need bash-static bash-static
 need debootstrap debootstrap
 need npm npm # gets the Node.js server of the contract suite
 need systemd-analyze systemd # checks the unit files; it need not run
+need rsyslogd rsyslog # receives log lines in a test
+ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing+=(rsyslog-gnutls)
 need gcc gcc # the race detector links with it
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
