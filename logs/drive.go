@@ -12,8 +12,12 @@ import (
 	"github.com/dynod/dynod/logs/spool"
 )
 
-// maxRetryAfter bounds what a receiver may ask for.
-const maxRetryAfter = 5 * time.Minute
+const (
+	// maxRetryAfter bounds what a receiver may ask for.
+	maxRetryAfter = 5 * time.Minute
+	// farewell is how long an attempt may go on when the agent leaves.
+	farewell = time.Second
+)
 
 // bundle is what was read and is not under way yet.
 type bundle struct {
@@ -156,9 +160,12 @@ func (dr *drain) deliver(ctx context.Context, ld *load) {
 	}
 }
 
+// attempt sends once. When ctx ends it may go on for a moment: an answer that nobody hears means sending again.
 func (dr *drain) attempt(ctx context.Context, ld *load) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	leaving := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
+	defer context.AfterFunc(leaving, func() { time.AfterFunc(farewell, cancel) })()
 	return dr.out.send(ctx, ld.Batch)
 }
 
