@@ -43,7 +43,8 @@ type stream struct {
 	acked  int64 // everything below is delivered
 	end    int64 // position after the last byte heard of
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
-	queued bool  // has a turn
+	queued bool  // waits for a turn or has it
+	news   bool  // there may be more than was there when its turn began
 	barred bool  // nothing of it is taken at present
 }
 
@@ -80,9 +81,9 @@ func (l *Logs) find(id string) *dyno {
 
 // enqueue gives a stream to the shipper. The caller holds mu.
 func (l *Logs) enqueue(s *stream) {
-	if !s.queued && !s.barred {
+	if s.news = true; !s.queued && !s.barred {
 		s.queued = true
-		l.turns.push(s)
+		l.turns.push(s, false)
 		poke(l.wake)
 	}
 }

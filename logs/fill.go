@@ -21,12 +21,11 @@ func (s *shipper) pop() *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		st := s.turns.pop(time.Now())
+		st := s.turns.pop()
 		if st == nil {
 			return nil
 		}
-		st.queued = false
-		if !st.dyno.removed {
+		if st.news = false; !st.dyno.removed {
 			return st
 		}
 		s.sources[st].close()
@@ -34,39 +33,32 @@ func (s *shipper) pop() *stream {
 	}
 }
 
-// take moves one turn's lines into the batch; a stream with more goes to the end of the queue.
+// take moves one turn's lines into the batch.
 func (s *shipper) take(st *stream) {
-	src, cost := s.source(st), 0
-	defer func() { s.charge(st, cost) }()
-	for range quantumLines {
-		if s.full() || cost >= quantumBytes {
-			break
-		}
+	src, cost, more := s.source(st), 0, true
+	for n := 0; more && n < quantumLines && cost < quantumBytes && !s.full(); n++ {
 		line, ok, err := src.next()
 		if err != nil {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
 			continue
 		}
-		if !ok {
-			return
+		if more = ok; ok {
+			s.batch.Lines = append(s.batch.Lines, line)
+			s.bytes += len(line.Text)
+			cost += len(line.Text) + lineCost
 		}
-		s.batch.Lines = append(s.batch.Lines, line)
-		s.bytes += len(line.Text)
-		cost += len(line.Text) + lineCost
 	}
-	s.again(st)
+	s.endTurn(st, cost, more)
 }
 
-func (s *shipper) charge(st *stream, cost int) {
+// endTurn sends a stream with more to the end of the line.
+func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.dyno.charge(time.Now(), cost)
-}
-
-func (s *shipper) again(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enqueue(st)
+	if st.queued = more || st.news; st.queued {
+		s.turns.push(st, true)
+	}
 }
 
 func (s *shipper) source(st *stream) *source {

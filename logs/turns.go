@@ -9,65 +9,69 @@ import (
 const (
 	quantumLines = 32       // of one stream before the next one's turn
 	quantumBytes = 64 << 10 // of one stream's texts likewise
-	// shareRate and shareBurst are what a dyno may have delivered, in bytes a second and at once, before the others
-	// go first. It is no limit: what nobody else wants is its too.
-	shareRate  = 256 << 10
-	shareBurst = 256 << 10
+	// shareRate and shareBurst are what a dyno may say, in bytes a second and at once, and still go before those that
+	// wait for another turn. It is no limit: what nobody else wants is its too.
+	shareRate  = 64 << 10
+	shareBurst = 128 << 10
 	// lineCost is what a line costs beside its text.
 	lineCost = 64
+	// maxAhead is how many turns in a row may go to dynos that have just come, while others wait.
+	maxAhead = 16
 )
 
-// turns says whose stream is next: dynos within their share before those beyond it, round robin among the former and
-// the longest waiting first among the latter. A dyno has one turn whatever its streams. Logs.mu guards it.
+// turns says whose stream is next. A dyno that has just something to say, and has said little, goes before those that
+// have had a turn and have more; each of the two lines is served in order. So a quiet dyno waits for a few turns, and
+// not for one of everybody. A dyno has one turn whatever its streams. Logs.mu guards it.
 type turns struct {
-	ready  []*dyno // not looked at since they came
-	beyond []*dyno // those that were beyond their share then
+	fresh []*dyno
+	more  []*dyno
+	ahead int // turns that went to fresh ones since one went to the others
 }
 
 func newShare() *rate.Limiter { return rate.NewLimiter(shareRate, shareBurst) }
 
-// push gives a stream a turn; it must have none yet.
-func (t *turns) push(s *stream) {
+// push gives a stream a turn; it must have none yet. again: it has just had one and there is more.
+func (t *turns) push(s *stream, again bool) {
 	d := s.dyno
 	if d.waiting = append(d.waiting, s); len(d.waiting) == 1 {
-		t.ready = append(t.ready, d)
+		t.line(d, !again)
+	}
+}
+
+func (t *turns) line(d *dyno, fresh bool) {
+	if fresh && d.within(time.Now()) {
+		t.fresh = append(t.fresh, d)
+	} else {
+		t.more = append(t.more, d)
 	}
 }
 
 // pop gives the next stream, nil if none waits.
-func (t *turns) pop(now time.Time) *stream {
-	d := t.next(now)
+func (t *turns) pop() *stream {
+	d, fresh := t.next()
 	if d == nil {
 		return nil
 	}
 	s := d.waiting[0]
 	if d.waiting = d.waiting[1:]; len(d.waiting) > 0 {
-		t.ready = append(t.ready, d)
+		t.line(d, fresh)
 	}
 	return s
 }
 
-func (t *turns) next(now time.Time) *dyno {
-	if len(t.beyond) > 0 && t.beyond[0].within(now) { // by now
-		return take(&t.beyond)
+func (t *turns) next() (d *dyno, fresh bool) {
+	from := &t.more
+	if fresh = len(t.fresh) > 0 && (t.ahead < maxAhead || len(t.more) == 0); fresh {
+		from = &t.fresh
+		t.ahead++
+	} else {
+		t.ahead = 0
 	}
-	for len(t.ready) > 0 {
-		d := take(&t.ready)
-		if d.within(now) {
-			return d
-		}
-		t.beyond = append(t.beyond, d)
+	if len(*from) == 0 {
+		return nil, false
 	}
-	if len(t.beyond) == 0 {
-		return nil
-	}
-	return take(&t.beyond)
-}
-
-func take(line *[]*dyno) *dyno {
-	d := (*line)[0]
-	*line = (*line)[1:]
-	return d
+	d, *from = (*from)[0], (*from)[1:]
+	return d, fresh
 }
 
 func (d *dyno) within(now time.Time) bool { return d.share.TokensAt(now) > 0 }
