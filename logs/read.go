@@ -19,7 +19,7 @@ type ReadOptions struct {
 	Tail    int              // how many of the present lines, the last ones; below 0: all
 	Since   time.Time        // leave out older lines; zero: none
 	Streams []Stream         // empty: all
-	From    map[Stream]int64 // where lines end that are known already, for streams of which any are
+	From    map[Stream]int64 // where lines end that are known already, for streams of which any are; no Since for these
 }
 
 // Read gives a dyno's lines out of the spool, delivered or not, merged over its streams by time. It begins near the
@@ -162,9 +162,14 @@ func (r *reading) present(ctx context.Context) iter.Seq2[Line, error] {
 			if h == nil {
 				return
 			}
-			if line := h.pop(); !line.Time.Before(r.Since) && !yield(line, nil) {
+			if line := h.pop(); r.wants(line) && !yield(line, nil) {
 				return
 			}
 		}
 	}
+}
+
+func (r *reading) wants(line Line) bool {
+	_, known := r.From[line.Stream]
+	return known || !line.Time.Before(r.Since)
 }

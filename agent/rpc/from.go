@@ -88,6 +88,15 @@ func readOptions(in *dynodv1.StreamLogsRequest) (logs.ReadOptions, error) {
 		}
 		o.Streams = append(o.Streams, logs.Stream(s))
 	}
+	for _, c := range in.GetAfter() {
+		if c.GetOffset() < 0 {
+			w.refuse("after", "must be offsets of 0 or more")
+		}
+		if o.From == nil {
+			o.From = map[logs.Stream]int64{}
+		}
+		o.From[logs.Stream(c.GetStream())] = c.GetOffset()
+	}
 	return o, w.err()
 }
 
