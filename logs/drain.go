@@ -27,9 +27,11 @@ type drain struct {
 	stop   context.CancelFunc // nil: not begun
 	stats  counters
 
+	file  sync.Mutex     // its progress on disk is being written
+	saved spool.Progress // durable at least
+
 	mu    sync.Mutex
 	done  spool.Progress // without what is under way
-	saved spool.Progress // durable
 	next  spool.Cursor   // behind what is under way: what is read next
 	load  *load          // under way, nil: nothing
 	holed bool           // next was moved ahead since load departed
@@ -180,6 +182,7 @@ func (dr *drain) arrive(ld *load, refused bool) {
 		dr.stats.lines.Add(ld.lines)
 		dr.stats.bytes.Add(ld.bytes)
 	}
+	dr.note()
 	dr.l.mu.Lock()
 	defer dr.l.mu.Unlock()
 	dr.d.tell()
@@ -200,19 +203,31 @@ func (dr *drain) progress() spool.Progress {
 
 // save makes the progress durable and gives the cursor that is.
 func (dr *drain) save() (spool.Cursor, error) {
+	dr.file.Lock()
+	defer dr.file.Unlock()
 	dr.mu.Lock()
-	p, saved := dr.progress(), dr.saved
+	p := dr.progress()
 	dr.mu.Unlock()
-	if p == saved {
+	if p == dr.saved {
 		return p.Cursor, nil
 	}
 	err := p.Store(dr.l.dir(dr.d.id), dr.n)
-	dr.mu.Lock()
-	defer dr.mu.Unlock()
 	if err == nil {
 		dr.saved = p
 	}
 	return dr.saved.Cursor, err
+}
+
+// note writes the progress down, so that an agent that is killed sends nothing twice but what was under way.
+func (dr *drain) note() {
+	dr.file.Lock()
+	defer dr.file.Unlock()
+	dr.mu.Lock()
+	p := dr.progress()
+	dr.mu.Unlock()
+	if err := p.Note(dr.l.dir(dr.d.id), dr.n); err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: removed meanwhile
+		dr.l.log.Warn("progress of a log receiver is not written", "dyno", dr.d.id, "receiver", dr.n, "error", err)
+	}
 }
 
 // ReceiverStats are the counts of one receiver of a dyno.

@@ -105,8 +105,13 @@ func instant(nanos int64) time.Time {
 }
 
 // Store makes the progress of receiver n durable, as Cursor.Store does.
-func (p Progress) Store(dyno string, n int) error {
-	if err := writeSync(filepath.Join(dyno, progressName(n)), []byte(p.encode())); err != nil {
+func (p Progress) Store(dyno string, n int) error { return p.write(dyno, n, true) }
+
+// Note is Store for what a power cut may take back: the death of this process does not.
+func (p Progress) Note(dyno string, n int) error { return p.write(dyno, n, false) }
+
+func (p Progress) write(dyno string, n int, durable bool) error {
+	if err := replace(filepath.Join(dyno, progressName(n)), []byte(p.encode()), durable); err != nil {
 		return fmt.Errorf("write progress: %w", err)
 	}
 	return nil
