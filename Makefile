@@ -9,14 +9,17 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo dev test test-unit test-network test-integration test-contract lint vet imports format \
+.PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz cover clean
 
 help: ## list the targets
 	@awk -F ': .*## |:.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is needed and missing (apt, root)
+deps: ## install what building and the demo need and is missing (apt, root)
 	@tools/deps.sh
+
+deps-test: ## install what the tests need besides (apt, root)
+	@tools/deps.sh test
 
 build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -27,18 +30,18 @@ demo: deps build ## show the whole line on this machine in a minute, then clean 
 dev: deps build ## the same, left standing to play with (root)
 	go run ./test/demo -stay
 
-test: test-unit test-integration test-contract ## all tests
+test: deps-test test-unit test-integration test-contract ## all tests
 
 test-unit: ## tests that need neither root nor containerd
 	go test -race -short ./...
 
-test-network: deps ## the walls around a dyno's network, from inside it, against the real kernel (root); part of test
+test-network: deps-test ## the walls around a dyno's network, from inside it, against the real kernel (root); part of test
 	go test -race -count=1 -timeout 10m ./network
 
-test-integration: deps ## tests against real containerd, kernel and network (root)
+test-integration: deps-test ## tests against real containerd, kernel and network (root)
 	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)
 
-test-contract: deps ## every sentence of docs/contract.md on real dynos, a line for each (root)
+test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a line for each (root)
 	tools/contract.sh
 
 lint: vet imports ## vet, the import rule, golangci-lint with gofumpt
@@ -74,7 +77,7 @@ proto-current:
 fuzz: ## run each fuzz target for FUZZ (10s)
 	tools/fuzz.sh $(FUZZ)
 
-cover: deps ## run all tests for coverage, into build/cover.out (root)
+cover: deps-test ## run all tests for coverage, into build/cover.out (root)
 	mkdir -p build
 	go test -p 1 -timeout 20m -coverpkg=./... -coverprofile=build/cover.out ./...
 	go tool cover -func=build/cover.out | tail -1

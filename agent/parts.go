@@ -96,13 +96,16 @@ type Logs interface {
 	Holds(ctx context.Context, id string) (bool, error)
 	// Restore gives the log holder read ends of a dyno that it does not hold; the caller keeps its own.
 	Restore(ctx context.Context, id string, stdout, stderr *os.File) error
+	// SetReceivers says where the lines of a dyno go besides upstream, in each agent's life before the dyno's is led: the
+	// same again changes nothing. The error names no URL; the receivers that it does not concern are served.
+	SetReceivers(id string, from logs.Origin, receivers []logs.Receiver) error
 	// Platform appends a line of the platform.
 	Platform(ctx context.Context, id string, at time.Time, text string) error
 	// Drained returns when the last writer of both pipes is gone and all bytes are in the spool.
 	Drained(ctx context.Context, id string) error
 	// Finish says that no further life will come.
 	Finish(id string)
-	// Shipped returns when every line is acknowledged.
+	// Shipped returns when every line is acknowledged upstream, and receivers have it or were waited for long enough.
 	Shipped(ctx context.Context, id string) error
 	// Remove removes the spool; offsets of this id begin at 0 again. Nil when there is none.
 	Remove(ctx context.Context, id string) error

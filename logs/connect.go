@@ -105,7 +105,7 @@ func (l *Logs) turn(c *capture.Client) {
 		l.seal(d)
 		for _, s := range d.streams {
 			s.end = max(s.end, l.tail(s))
-			l.enqueue(s)
+			l.announce(s)
 		}
 		d.tell()
 	}
@@ -207,7 +207,7 @@ func (l *Logs) apply(entries []capture.Entry) {
 			s.release()
 			l.seal(d)
 		}
-		l.enqueue(s)
+		l.announce(s)
 		d.tell()
 	}
 }

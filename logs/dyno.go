@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"github.com/dynod/dynod/logs/spool"
 )
@@ -20,9 +21,14 @@ type dyno struct {
 	id       string
 	streams  [len(spool.Streams)]*stream // stream s is at s-1
 	saved    spool.Cursor                // durable
+	trimmed  [2]spool.Cursor             // upstream and slowest receiver at the last trim; maintain's alone
 	finished bool                        // no further life
 	removed  bool
 	changed  chan struct{} // closed and made anew when anything here changes
+	drains   []*drain      // receivers besides the upstream
+
+	waiting []*stream // for their turn to be shipped
+	share   *rate.Limiter
 
 	platform struct {
 		sync.Mutex
@@ -37,7 +43,9 @@ type stream struct {
 	acked  int64 // everything below is delivered
 	end    int64 // position after the last byte heard of
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
-	queued bool
+	queued bool  // waits for a turn or has it
+	news   bool  // there may be more than was there when its turn began
+	barred bool  // nothing of it is taken at present
 }
 
 func checkID(id string) error {
@@ -52,7 +60,7 @@ func (l *Logs) find(id string) *dyno {
 	if d := l.dynos[id]; d != nil {
 		return d
 	}
-	d := &dyno{id: id, changed: make(chan struct{})}
+	d := &dyno{id: id, changed: make(chan struct{}), share: newShare()}
 	cursor, err := spool.LoadCursor(l.dir(id))
 	if err == nil {
 		d.saved = cursor
@@ -73,10 +81,18 @@ func (l *Logs) find(id string) *dyno {
 
 // enqueue gives a stream to the shipper. The caller holds mu.
 func (l *Logs) enqueue(s *stream) {
-	if !s.queued {
+	if s.news = true; !s.queued && !s.barred {
 		s.queued = true
-		l.queue = append(l.queue, s)
+		l.turns.push(s, false)
 		poke(l.wake)
+	}
+}
+
+// announce says that there may be more in a stream. The caller holds mu.
+func (l *Logs) announce(s *stream) {
+	l.enqueue(s)
+	for _, dr := range s.dyno.drains {
+		poke(dr.wake)
 	}
 }
 
@@ -141,7 +157,7 @@ func (l *Logs) Platform(ctx context.Context, id string, at time.Time, text strin
 	defer l.mu.Unlock()
 	s := d.stream(Platform)
 	s.end = max(s.end, end)
-	l.enqueue(s)
+	l.announce(s)
 	d.tell()
 	return nil
 }
@@ -197,7 +213,7 @@ func (l *Logs) seal(d *dyno) {
 		if err := spool.Seal(l.dir(d.id), s); err != nil {
 			l.log.Warn("end of a stream is not marked", "dyno", d.id, "stream", s.String(), "error", err)
 		}
-		l.enqueue(d.stream(s))
+		l.announce(d.stream(s))
 	}
 }
 
@@ -216,11 +232,23 @@ func (l *Logs) Drained(ctx context.Context, id string) error {
 	return nil
 }
 
-// Shipped returns when everything in the dyno's spool is delivered. An unfinished line is not, before Finish.
+// Shipped returns when everything in the dyno's spool is delivered upstream, and to the receivers or waited for long
+// enough (Config.ReceiverWait); what a receiver then has not got is given up. An unfinished line is not delivered before
+// Finish.
 func (l *Logs) Shipped(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
+	if err := l.shippedUpstream(ctx, id); err != nil {
+		return err
+	}
+	if err := l.drained(ctx, id); err != nil {
+		return fmt.Errorf("wait for log receivers: %w", err)
+	}
+	return nil
+}
+
+func (l *Logs) shippedUpstream(ctx context.Context, id string) error {
 	for {
 		l.mu.Lock()
 		d := l.dynos[id]
@@ -259,6 +287,11 @@ func (l *Logs) forget(id string) {
 	if d != nil {
 		delete(l.dynos, id)
 		d.removed = true
+		for _, dr := range d.drains {
+			if dr.stop != nil {
+				dr.stop()
+			}
+		}
 		for _, s := range d.streams {
 			s.release()
 			l.enqueue(s) // the shipper closes its files

@@ -2,7 +2,6 @@ package logs
 
 import (
 	"bytes"
-	"context"
 	"time"
 
 	"github.com/dynod/dynod/logs/spool"
@@ -31,6 +30,8 @@ type Line struct {
 	Text      []byte    // without the newline: any bytes
 	Continued bool      // cut at MaxLine: the same line goes on in the next Line of the stream
 	Lost      int64     // bytes right before Offset that were dropped
+	LostLines int64     // lines among them; 0: unknown
+	LostSince time.Time // when that began; zero: unknown
 }
 
 // End is the position after the line.
@@ -40,34 +41,6 @@ func (l Line) End() int64 { return l.Offset + l.Size }
 type Key struct {
 	Dyno   string
 	Stream Stream
-}
-
-// Batch is what is sent at once. Lines of one stream are in order.
-type Batch struct {
-	ID    uint64 // counts from 1 in the life of the agent; the same when the same batch is sent again
-	Lines []Line
-}
-
-// Ack says what was delivered: everything of a stream below its offset. A stream that is missing, or an offset below
-// a line's end, means that the line will be sent again; offsets beyond what was sent count as the end of that.
-type Ack struct{ Offsets map[Key]int64 }
-
-// Sink takes batches. Send is called by one goroutine, for one batch at a time. An error means that nothing of it
-// counts as delivered: the same batch comes again after a pause, as often as needed. Send must return when ctx ends,
-// which happens after sendTimeout at the latest; it must not keep or change the batch.
-type Sink interface {
-	Send(ctx context.Context, b Batch) (Ack, error)
-}
-
-// nowhere stands for an upstream that there is not.
-type nowhere struct{}
-
-func (nowhere) Send(_ context.Context, b Batch) (Ack, error) {
-	ack := Ack{Offsets: map[Key]int64{}}
-	for _, line := range b.Lines {
-		ack.Offsets[Key{line.Dyno, line.Stream}] = line.End()
-	}
-	return ack, nil
 }
 
 // cutter makes lines out of the bytes of one stream. What it gives depends on the bytes alone, not on how they are
@@ -80,6 +53,7 @@ type cutter struct {
 	offset int64  // position of held
 	time   time.Time
 	end    int64 // of the last line: what lies between it and the next one is lost
+	lost   spool.Loss
 }
 
 // feed gives the bytes at a position; everything fed before must be used up.
@@ -127,6 +101,11 @@ func (c *cutter) loss(at int64, when time.Time) (Line, bool) {
 	return c.done(Line{Dyno: c.Dyno, Stream: c.Stream, Offset: at, Time: when}), true
 }
 
+// missed notes what a gap says of the bytes that are missing; the next line tells it.
+func (c *cutter) missed(lines int64, since time.Time) {
+	c.lost = c.lost.Plus(spool.Loss{Lines: lines, Since: since})
+}
+
 // take makes a line of what is held and n bytes more.
 func (c *cutter) take(n int) Line {
 	text := make([]byte, 0, len(c.held)+n)
@@ -140,6 +119,9 @@ func (c *cutter) take(n int) Line {
 
 func (c *cutter) done(l Line) Line {
 	l.Lost = l.Offset - c.end
+	if l.Lost > 0 {
+		l.LostLines, l.LostSince, c.lost = c.lost.Lines, c.lost.Since, spool.Loss{}
+	}
 	c.end = l.End()
 	return l
 }

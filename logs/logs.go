@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +36,9 @@ type Config struct {
 	Capture    []string // argv that starts capture when nobody listens on Socket; empty: never start one
 	SpoolBytes int64    // bound per dyno over its streams; 0: capture.DefaultSpoolBytes. The same as capture's
 	KeepBytes  int64    // delivered bytes kept per dyno for Read; 0: DefaultKeepBytes, at most half of SpoolBytes
+
+	ReceiverCA   string        // PEM file of authorities that receivers' certificates may be of, besides the system's
+	ReceiverWait time.Duration // how long Shipped waits for receivers besides the upstream; 0: a minute
 }
 
 func (c Config) withDefaults() Config {
@@ -44,25 +48,34 @@ func (c Config) withDefaults() Config {
 	if c.KeepBytes <= 0 {
 		c.KeepBytes = DefaultKeepBytes
 	}
+	if c.ReceiverWait <= 0 {
+		c.ReceiverWait = time.Minute
+	}
 	c.KeepBytes = min(c.KeepBytes, c.SpoolBytes/2)
 	return c
 }
 
 // Logs is safe for concurrent use. Its calls that need capture wait for Run to have a connection.
 type Logs struct {
-	cfg  Config
-	sink Sink
-	log  *slog.Logger
+	cfg     Config
+	sink    Sink
+	outlets outlets
+	log     *slog.Logger
 
 	wake chan struct{} // there is something in queue
 	kick chan struct{} // much was delivered since the cursors were saved
 
+	stats counters // of the upstream
+
 	mu     sync.Mutex
 	dynos  map[string]*dyno
-	queue  []*stream       // with bytes the shipper has not seen, each once
+	turns  turns           // streams with bytes the shipper has not seen
 	client *capture.Client // nil: not connected
 	turned chan struct{}   // closed when client changes
 	child  int             // capture, if this process started it
+	life   context.Context // of Run; nil outside of it
+
+	drivers sync.WaitGroup // the drains' goroutines
 }
 
 // New finds what is in the spool. A nil sink means that there is no upstream: everything counts as delivered.
@@ -70,8 +83,12 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 	if sink == nil {
 		sink = nowhere{}
 	}
+	outlets, err := newOutlets(cfg.ReceiverCA)
+	if err != nil {
+		return nil, err
+	}
 	l := &Logs{
-		cfg: cfg.withDefaults(), sink: sink, log: log, dynos: map[string]*dyno{},
+		cfg: cfg.withDefaults(), sink: sink, outlets: outlets, log: log, dynos: map[string]*dyno{},
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), turned: make(chan struct{}),
 	}
 	if err := os.MkdirAll(cfg.SpoolDir, 0o700); err != nil {
@@ -93,11 +110,14 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 // Run keeps the connection to capture, ships, and trims until ctx ends; then it makes the cursors durable and returns
 // nil. Dynos and capture go on.
 func (l *Logs) Run(ctx context.Context) error {
+	l.driveAll(ctx)
 	var group errgroup.Group
 	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain} {
 		group.Go(func() error { part(ctx); return nil })
 	}
 	err := group.Wait()
+	l.parkAll()
+	l.saveAll()
 	l.letGo()
 	return err
 }

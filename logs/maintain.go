@@ -15,7 +15,7 @@ const (
 	saveBytes = 256 << 10 // delivered of one stream
 )
 
-// maintain makes cursors durable and trims what they allow, until ctx ends and once more then.
+// maintain makes cursors durable and trims what they allow, until ctx ends.
 func (l *Logs) maintain(ctx context.Context) {
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
@@ -25,33 +25,51 @@ func (l *Logs) maintain(ctx context.Context) {
 		case <-l.kick:
 		case <-ctx.Done():
 		}
-		for _, d := range l.each() {
-			l.save(d)
-		}
+		l.saveAll()
+	}
+}
+
+func (l *Logs) saveAll() {
+	for _, d := range l.each() {
+		l.save(d)
 	}
 }
 
 // saveAfter is saveBytes, or less for a spool so small that it must be trimmed sooner.
 func (l *Logs) saveAfter() int64 { return min(saveBytes, spool.SegmentBytes(l.cfg.SpoolBytes)) }
 
-// save makes one dyno's cursor durable if it moved; only then may segments go.
+// save makes durable how far one dyno's receivers are; only then may segments go.
 func (l *Logs) save(d *dyno) {
-	l.mu.Lock()
-	cursor, moved := d.cursor()
-	l.mu.Unlock()
-	if !moved {
-		return
+	upstream, err := l.saveUpstream(d)
+	slowest := upstream
+	for _, dr := range l.drainsOf(d) {
+		c, problem := dr.save()
+		slowest, err = slowest.Nearest(c), errors.Join(err, problem)
 	}
-	err := cursor.Store(l.dir(d.id))
-	if err == nil {
-		l.mu.Lock()
-		d.saved = cursor
-		l.mu.Unlock()
-		err = spool.Trim(l.dir(d.id), cursor, l.cfg.KeepBytes)
+	if reached := [2]spool.Cursor{upstream, slowest}; err == nil && reached != d.trimmed {
+		err = errors.Join(spool.Trim(l.dir(d.id), slowest, l.cfg.KeepBytes), l.relieve(d, upstream, slowest))
+		d.trimmed = reached
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: removed meanwhile
 		l.log.Warn("spool not trimmed", "dyno", d.id, "error", err)
 	}
+}
+
+// saveUpstream gives the cursor that is durable, and makes it so if it moved.
+func (l *Logs) saveUpstream(d *dyno) (spool.Cursor, error) {
+	l.mu.Lock()
+	cursor, moved := d.cursor()
+	l.mu.Unlock()
+	if !moved {
+		return d.saved, nil
+	}
+	if err := cursor.Store(l.dir(d.id)); err != nil {
+		return d.saved, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d.saved = cursor
+	return cursor, nil
 }
 
 // cursor is how far the dyno is delivered, and whether that is not durable yet. The caller holds Logs.mu.

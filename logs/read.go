@@ -15,22 +15,24 @@ import (
 
 // ReadOptions choose among the lines that are still there.
 type ReadOptions struct {
-	Follow  bool      // go on as lines come, until the dyno is finished and drained, or removed
-	Tail    int       // how many of the present lines, the last ones; below 0: all
-	Since   time.Time // leave out older lines; zero: none
-	Streams []Stream  // empty: all
+	Follow  bool             // go on as lines come, until the dyno is finished and drained, or removed
+	Tail    int              // how many of the present lines, the last ones; below 0: all
+	Since   time.Time        // leave out older lines; zero: none
+	Streams []Stream         // empty: all
+	From    map[Stream]int64 // where lines end that are known already, for streams of which any are; no Since for these
 }
 
-// Read gives a dyno's lines out of the spool, delivered or not, merged over its streams by time. It ends after an
-// error: an unknown dyno is errdefs.ErrNotFound; ctx's end is its error.
+// Read gives a dyno's lines out of the spool, delivered or not, merged over its streams by time. It begins near the
+// first of them, however much lies before. It ends after an error: an unknown dyno is errdefs.ErrNotFound; ctx's end
+// is its error.
 func (l *Logs) Read(ctx context.Context, id string, o ReadOptions) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		r, err := l.newReading(id, o)
-		if err != nil {
+		r := &reading{Logs: l, ReadOptions: o, id: id}
+		defer func() { r.lines.close() }()
+		if err := r.begin(ctx); err != nil {
 			yield(Line{}, err)
 			return
 		}
-		defer r.close()
 		if err := r.run(ctx, yield); err != nil {
 			yield(Line{}, err)
 		}
@@ -42,49 +44,81 @@ type reading struct {
 	*Logs
 	ReadOptions
 	id    string
-	heads []head
+	lines merger
+	over  int // lines to leave out at first: more than Tail
 }
 
-// head is a stream and its next line, if that was read already.
-type head struct {
-	src  *source
-	line Line
-	ok   bool
+// begin finds where to start. The last lines of all streams together are found by counting once.
+func (r *reading) begin(ctx context.Context) error {
+	if err := checkID(r.id); err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.dir(r.id)); err != nil {
+		return fmt.Errorf("read logs of dyno %s: %w", r.id, errdefs.ErrNotFound)
+	}
+	if err := r.open(); err != nil || r.Tail < 0 {
+		return err
+	}
+	there := 0
+	for _, err := range r.present(ctx) {
+		if err != nil {
+			return err
+		}
+		there++
+	}
+	r.lines.close()
+	r.over = max(0, there-r.Tail)
+	return r.open()
 }
 
-func (l *Logs) newReading(id string, o ReadOptions) (*reading, error) {
-	if err := checkID(id); err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(l.dir(id)); err != nil {
-		return nil, fmt.Errorf("read logs of dyno %s: %w", id, errdefs.ErrNotFound)
-	}
-	r := &reading{Logs: l, ReadOptions: o, id: id}
+func (r *reading) open() error {
 	for _, s := range spool.Streams {
-		if len(o.Streams) > 0 && !slices.Contains(o.Streams, s) {
+		if len(r.Streams) > 0 && !slices.Contains(r.Streams, s) {
 			continue
 		}
-		first, clean, err := spool.First(l.dir(id), s)
+		offset, clean, err := r.start(s)
 		if err != nil {
-			r.close()
-			return nil, fmt.Errorf("read logs: %w", err)
+			return fmt.Errorf("read logs: %w", err)
 		}
-		src := newSource(l.dir(id), Key{id, s}, first)
-		src.skip = !clean // what was trimmed took the beginning of this line along
-		r.heads = append(r.heads, head{src: src})
+		src := newSource(r.dir(r.id), Key{r.id, s}, offset)
+		src.skip = !clean // the beginning of this line is left out, or gone
+		r.lines.add(src)
 	}
-	return r, nil
+	return nil
+}
+
+// start is the position from which a stream has every line that is asked for, and whether a line begins there.
+func (r *reading) start(s Stream) (offset int64, clean bool, err error) {
+	if at, known := r.From[s]; known {
+		return at, true, nil
+	}
+	dir := r.dir(r.id)
+	if offset, clean, err = spool.First(dir, s); err != nil {
+		return 0, false, err
+	}
+	later := func(o int64, c bool, e error) {
+		if err = e; err == nil && o > offset {
+			offset, clean = o, c
+		}
+	}
+	if !r.Since.IsZero() {
+		later(spool.Since(dir, s, r.Since))
+	}
+	if r.Tail >= 0 && err == nil {
+		later(spool.LastLines(dir, s, r.Tail))
+	}
+	return offset, clean, err
 }
 
 // run yields until it is done, and gives an error that was not yielded yet.
 func (r *reading) run(ctx context.Context, yield func(Line, error) bool) error {
-	for limit := r.Tail >= 0; ; limit = false {
+	for {
 		changed, over := r.watch()
-		lines := r.present(ctx)
-		if limit {
-			lines = tail(lines, r.Tail)
-		}
-		for line, err := range lines {
+		for line, err := range r.present(ctx) {
+			if r.over > 0 && err == nil {
+				r.over--
+				continue
+			}
 			if !yield(line, err) || err != nil {
 				return nil
 			}
@@ -92,6 +126,7 @@ func (r *reading) run(ctx context.Context, yield func(Line, error) bool) error {
 		if !r.Follow || over {
 			return nil
 		}
+		r.over = 0
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -116,66 +151,25 @@ func (r *reading) watch() (<-chan struct{}, bool) {
 func (r *reading) present(ctx context.Context) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		for {
-			h, err := r.oldest()
+			h, err := r.lines.peek()
 			if err == nil {
 				err = ctx.Err()
 			}
 			if err != nil {
-				yield(Line{}, err)
+				yield(Line{}, fmt.Errorf("read logs: %w", err))
 				return
 			}
 			if h == nil {
 				return
 			}
-			h.ok = false
-			if !h.line.Time.Before(r.Since) && !yield(h.line, nil) {
+			if line := h.pop(); r.wants(line) && !yield(line, nil) {
 				return
 			}
 		}
 	}
 }
 
-// oldest gives the stream whose next line is the oldest, nil if there is no line.
-func (r *reading) oldest() (*head, error) {
-	var first *head
-	for i := range r.heads {
-		h := &r.heads[i]
-		if !h.ok {
-			var err error
-			if h.line, h.ok, err = h.src.next(); err != nil {
-				return nil, fmt.Errorf("read logs: %w", err)
-			}
-		}
-		if h.ok && (first == nil || h.line.Time.Before(first.line.Time)) {
-			first = h
-		}
-	}
-	return first, nil
-}
-
-func (r *reading) close() {
-	for _, h := range r.heads {
-		h.src.close()
-	}
-}
-
-// tail gives the last n lines of a sequence, and its error.
-func tail(lines iter.Seq2[Line, error], n int) iter.Seq2[Line, error] {
-	return func(yield func(Line, error) bool) {
-		var last []Line
-		for line, err := range lines {
-			if err != nil {
-				yield(Line{}, err)
-				return
-			}
-			if last = append(last, line); len(last)-n > max(n, 64) {
-				last = append(last[:0], last[len(last)-n:]...)
-			}
-		}
-		for _, line := range last[max(0, len(last)-n):] {
-			if !yield(line, nil) {
-				return
-			}
-		}
-	}
+func (r *reading) wants(line Line) bool {
+	_, known := r.From[line.Stream]
+	return known || !line.Time.Before(r.Since)
 }

@@ -2,205 +2,198 @@ package logs
 
 import (
 	"context"
-	"slices"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 )
 
 const (
 	maxLines    = 500                    // of a batch
-	maxBytes    = 1 << 20                // of a batch's texts: far below what a gRPC message may hold
+	maxBytes    = 256 << 10              // of a batch's texts: what a quiet dyno's line may have to wait for
 	linger      = 250 * time.Millisecond // from a batch's first line until it is sent
-	quantum     = 32                     // lines of one stream before the next one's turn
 	sendTimeout = 30 * time.Second       // for one attempt
+	maxFlights  = 4                      // batches under way at once, where the sink is a Pipeline
 )
 
-// shipper is the one goroutine that sends. It owns the sources.
+// shipper is the one goroutine that sends upstream. It owns the sources.
 type shipper struct {
 	*Logs
 	sources map[*stream]*source
 	id      uint64
-	bytes   int // of the batch being filled
+
+	batch Batch            // being filled
+	bytes int              // of its texts
+	due   <-chan time.Time // when it is old enough
+
+	flights []*flight // under way, oldest first
+	window  int       // how many there may be: one after trouble, one more with every batch that is taken whole
+}
+
+// flight is a batch under way.
+type flight struct {
+	batch  Batch
+	answer chan answer
+}
+
+type answer struct {
+	ack Ack
+	err error
 }
 
 // ship sends until ctx ends. What is read but not sent then is read again: every connection to capture queues all streams.
 func (l *Logs) ship(ctx context.Context) {
-	s := &shipper{Logs: l, sources: map[*stream]*source{}}
-	defer func() {
-		for _, src := range s.sources {
-			src.close()
-		}
-	}()
-	for {
-		b, ok := s.collect(ctx)
-		if !ok {
-			return
-		}
-		s.deliver(ctx, b)
-	}
-}
-
-// collect waits for lines and gives a batch when it is full or its first line old enough; false when ctx ends.
-func (s *shipper) collect(ctx context.Context) (Batch, bool) {
-	s.id++
-	s.bytes = 0
-	b := Batch{ID: s.id}
-	var due <-chan time.Time
-	for !s.fill(&b) {
-		if due == nil && len(b.Lines) > 0 {
-			due = time.After(linger)
-		}
-		select {
-		case <-s.wake:
-		case <-due:
-			return b, true
-		case <-ctx.Done():
-			return b, false
-		}
-	}
-	return b, ctx.Err() == nil
-}
-
-func (s *shipper) full(b *Batch) bool { return len(b.Lines) >= maxLines || s.bytes >= maxBytes }
-
-// fill takes lines, every waiting stream in its turn, until there are no more or the batch is full.
-func (s *shipper) fill(b *Batch) bool {
-	for !s.full(b) {
-		st := s.pop()
-		if st == nil {
-			return false
-		}
-		s.take(b, st)
-	}
-	return true
-}
-
-// pop gives the stream whose turn it is, nil if none waits.
-func (s *shipper) pop() *stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.queue) > 0 {
-		st := s.queue[0]
-		s.queue = s.queue[1:]
-		st.queued = false
-		if !st.dyno.removed {
-			return st
-		}
-		s.sources[st].close()
-		delete(s.sources, st)
-	}
-	s.queue = nil
-	return nil
-}
-
-// take moves one quantum of lines into the batch; a stream with more goes to the end of the queue.
-func (s *shipper) take(b *Batch, st *stream) {
-	src := s.source(st)
-	for range quantum {
-		if s.full(b) {
-			break
-		}
-		line, ok, err := src.next()
-		if err != nil {
-			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
+	s := &shipper{Logs: l, sources: map[*stream]*source{}, window: 1}
+	defer s.rewind()
+	for ctx.Err() == nil {
+		if s.fill(); s.ready() && len(s.flights) < s.window {
+			s.launch(ctx)
 			continue
 		}
-		if !ok {
-			return
-		}
-		b.Lines = append(b.Lines, line)
-		s.bytes += len(line.Text)
+		s.await(ctx)
 	}
-	s.again(st)
-}
-
-func (s *shipper) again(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enqueue(st)
-}
-
-func (s *shipper) source(st *stream) *source {
-	if s.sources[st] == nil {
-		s.mu.Lock()
-		from := st.acked
-		s.mu.Unlock()
-		s.sources[st] = newSource(s.dir(st.Dyno), st.Key, from)
-	}
-	return s.sources[st]
-}
-
-// deliver sends a batch until some of it is delivered. Lines that are not will be read again.
-func (s *shipper) deliver(ctx context.Context, b Batch) {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 5*time.Second
-	for len(b.Lines) > 0 {
-		ack, err := s.send(ctx, b)
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil {
-			if s.settle(b, ack) {
-				return
-			}
-			s.log.Warn("upstream acknowledges nothing of a batch", "batch", b.ID)
-		} else {
-			s.log.Warn("log lines are not delivered", "batch", b.ID, "lines", len(b.Lines), "error", err)
-		}
-		sleep(ctx, pause.NextBackOff())
-		b = s.without(b)
+	for len(s.flights) > 0 { // their goroutines end with ctx
+		<-s.takeOff().answer
 	}
 }
 
-func (s *shipper) send(ctx context.Context, b Batch) (Ack, error) {
+// await returns when there is something to do.
+func (s *shipper) await(ctx context.Context) {
+	var wake <-chan struct{}
+	if !s.full() {
+		wake = s.wake
+	}
+	due := s.due
+	if due == closedTime {
+		due = nil
+	}
+	select {
+	case <-wake:
+	case <-due:
+		s.due = closedTime
+	case a := <-s.oldest():
+		s.land(ctx, s.takeOff(), a)
+	case <-ctx.Done():
+	}
+}
+
+// closedTime is a due time that has come.
+var closedTime = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
+
+func (s *shipper) full() bool { return len(s.batch.Lines) >= maxLines || s.bytes >= maxBytes }
+
+func (s *shipper) ready() bool { return s.full() || s.due == closedTime && len(s.batch.Lines) > 0 }
+
+func (s *shipper) oldest() <-chan answer {
+	if len(s.flights) == 0 {
+		return nil
+	}
+	return s.flights[0].answer
+}
+
+// takeOff takes the oldest flight from the list.
+func (s *shipper) takeOff() *flight {
+	f := s.flights[0]
+	s.flights = s.flights[1:]
+	return f
+}
+
+// launch puts the batch on its way and begins a new one.
+func (s *shipper) launch(ctx context.Context) {
+	f := &flight{batch: s.number(s.batch.Lines), answer: make(chan answer, 1)}
+	s.drop()
+	s.flights = append(s.flights, f)
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	return s.sink.Send(ctx, b)
+	wait := func() (Ack, error) { return s.sink.Send(ctx, f.batch) }
+	if p, ok := s.sink.(Pipeline); ok {
+		wait = p.Start(ctx, f.batch)
+	}
+	go func() {
+		defer cancel()
+		ack, err := wait()
+		f.answer <- answer{ack, err}
+	}()
 }
 
-// without drops the lines of dynos that were removed meanwhile.
-func (s *shipper) without(b Batch) Batch {
+func (s *shipper) number(lines []Line) Batch {
+	s.id++
+	return Batch{ID: s.id, Lines: lines}
+}
+
+// drop begins a new batch.
+func (s *shipper) drop() { s.batch, s.bytes, s.due = Batch{}, 0, nil }
+
+// land takes in the answer to the oldest batch under way. If it was not taken whole, those behind it are waited for,
+// and everything that nobody has is read again; what was refused altogether comes first.
+func (s *shipper) land(ctx context.Context, f *flight, a answer) {
+	taken := s.taken(f.batch, a)
+	if taken == len(f.batch.Lines) {
+		if _, ok := s.sink.(Pipeline); ok {
+			s.window = min(s.window+1, maxFlights)
+		}
+		return
+	}
+	for len(s.flights) > 0 {
+		behind := s.takeOff()
+		s.taken(behind.batch, <-behind.answer)
+	}
+	s.window = 1
+	if taken == 0 {
+		s.insist(ctx, f.batch, a)
+	}
+	s.rewind()
+}
+
+// taken settles an answer and gives the number of lines that it says are delivered.
+func (s *shipper) taken(b Batch, a answer) int {
+	if a.err != nil {
+		s.stats.errors.Add(1)
+		return 0
+	}
+	return s.settle(b, a.ack)
+}
+
+// rewind forgets what is read but not delivered: it will be read again.
+func (s *shipper) rewind() {
+	s.drop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b.Lines = slices.DeleteFunc(slices.Clone(b.Lines), func(line Line) bool { return s.dynos[line.Dyno] == nil })
-	return b
+	for st, src := range s.sources {
+		src.close()
+		if !st.dyno.removed {
+			s.enqueue(st)
+		}
+	}
+	clear(s.sources)
 }
 
-// settle takes in an ack. It tells whether anything was delivered; only then are lines left over given up to be read
-// again from the spool.
-func (s *shipper) settle(b Batch, ack Ack) bool {
+// settle takes in an ack and gives the number of lines that are delivered. Of each stream these are the first ones.
+func (s *shipper) settle(b Batch, ack Ack) int {
 	reached, missing := map[Key]int64{}, map[Key]bool{}
+	var taken []Line
 	for _, line := range b.Lines {
 		k := Key{line.Dyno, line.Stream}
 		if missing[k] = missing[k] || line.End() > ack.Offsets[k]; !missing[k] {
 			reached[k] = line.End()
+			taken = append(taken, line)
 		}
 	}
-	if len(reached) == 0 {
-		return false
+	if len(taken) > 0 {
+		s.stats.delivered(taken)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, again := range missing {
+	for k, offset := range reached {
 		if d := s.dynos[k.Dyno]; d != nil {
-			s.acknowledge(d.stream(k.Stream), reached[k], again)
+			s.acknowledge(d.stream(k.Stream), offset)
 		}
 	}
-	return true
+	return len(taken)
 }
 
 // acknowledge moves a stream's cursor. The caller holds mu.
-func (s *shipper) acknowledge(st *stream, offset int64, again bool) {
+func (s *shipper) acknowledge(st *stream, offset int64) {
 	if s.sources[st] == nil {
 		return // removed meanwhile, and known again since
 	}
 	st.acked = max(st.acked, offset)
-	if again {
-		s.sources[st].close()
-		delete(s.sources, st)
-		s.enqueue(st)
-	}
 	if st.acked-st.dyno.saved[st.Stream] >= s.saveAfter() {
 		poke(s.kick)
 	}

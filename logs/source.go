@@ -68,6 +68,9 @@ func (s *source) cut() (Line, bool, error) {
 // told at its end.
 func (s *source) broken(p spool.Piece) (Line, bool) {
 	line, ok := s.cutter.flush()
+	if p.Kind == spool.Gap {
+		s.cutter.missed(p.Lines, p.Since)
+	}
 	if !ok && p.Kind == spool.End {
 		return s.cutter.loss(p.Offset, p.Time)
 	}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs with apt what building, testing and the demo need and this machine lacks; says nothing if all is there.
-# Whatever provides a command will do: where Docker brought its own containerd, that one stays.
+# Installs with apt what building and the demo need and this machine lacks, and with the argument "test" what the tests
+# and benchmarks need besides; says nothing if all is there. Whatever provides a command will do: where Docker brought
+# its own containerd, that one stays.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -12,15 +13,21 @@ need nft nftables
 need ip iproute2
 need nsenter util-linux
 need bash-static bash-static
-need debootstrap debootstrap
-need npm npm # gets the Node.js server of the contract suite
-need systemd-analyze systemd # checks the unit files; it need not run
-need iperf3 iperf3 # a benchmark measures with it
-need gcc gcc # the race detector links with it
-[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # A busybox may be there that is not static.
 dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -qx installed || missing+=(busybox-static)
+
+if [ "${1:-}" = test ]; then
+  need debootstrap debootstrap
+  need npm npm # gets the Node.js server of the contract suite
+  need systemd-analyze systemd # checks the unit files; it need not run
+  need rsyslogd rsyslog # receives log lines in a test
+  ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing+=(rsyslog-gnutls)
+  need iperf3 iperf3 # a benchmark measures with it
+  need mkfs.ext4 e2fsprogs
+  need gcc gcc # the race detector links with it
+  [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ]; then

@@ -16,10 +16,28 @@ type Logs struct {
 	mu    sync.Mutex
 	lines map[string][]string
 	held  map[string]bool
+	to    map[string][]logs.Receiver
 }
 
 // NewLogs is an empty one.
-func NewLogs() *Logs { return &Logs{lines: map[string][]string{}, held: map[string]bool{}} }
+func NewLogs() *Logs {
+	return &Logs{lines: map[string][]string{}, held: map[string]bool{}, to: map[string][]logs.Receiver{}}
+}
+
+// SetReceivers keeps them.
+func (l *Logs) SetReceivers(id string, _ logs.Origin, receivers []logs.Receiver) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to[id] = receivers
+	return nil
+}
+
+// Receivers are those of a dyno.
+func (l *Logs) Receivers(id string) []logs.Receiver {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.to[id])
+}
 
 // Lines is the platform lines of a dyno, in order.
 func (l *Logs) Lines(id string) []string {

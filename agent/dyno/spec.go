@@ -83,6 +83,7 @@ type Secret struct {
 	SlugURL     string            `json:"slug_url,omitempty"`
 	Username    string            `json:"username,omitempty"` // of the image's registry
 	Password    string            `json:"password,omitempty"`
+	LogSinks    []LogSink         `json:"log_sinks,omitempty"`
 
 	RendezvousURL string `json:"rendezvous_url,omitempty"` // where an attached dyno's client waits, if not for AttachDyno
 

@@ -157,6 +157,7 @@ func (s Secret) validate(v *Invalid) {
 		v.unless(execString(name+"="+s.Environment[name]), field, "must hold no NUL and be at most %d bytes", maxString)
 		total += len(name) + len(s.Environment[name]) + 2
 	}
+	validateSinks(v, s.LogSinks)
 	v.unless(total <= maxEnvironment, "spec.environment", "must be at most %d bytes in all", maxEnvironment)
 }
 

@@ -141,24 +141,6 @@ func TestBadSpecNamesEachField(t *testing.T) {
 	wantViolations(t, err, "header.dyno_id", "header.generation")
 }
 
-func TestFieldsOfLaterVersions(t *testing.T) {
-	h := newHost(t)
-	for field, set := range map[string]func(*dynodv1.DynoSpec){
-		"spec.log_sinks": func(s *dynodv1.DynoSpec) { s.LogSinks = []*dynodv1.LogSink{{}} },
-	} {
-		o := order(first, "worker.1")
-		set(o.Spec)
-		_, err := h.StartDyno(limited(t), o)
-		wantCode(t, err, codes.Unimplemented)
-		if !strings.Contains(err.Error(), field) {
-			t.Errorf("%v does not name %s", err, field)
-		}
-	}
-	if len(h.agent.List()) != 0 {
-		t.Error("a refused order had an effect")
-	}
-}
-
 // received is the error that a stream ends with at once.
 func received[M any](s interface{ Recv() (M, error) }) error {
 	_, err := s.Recv()

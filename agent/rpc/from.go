@@ -3,11 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/dyno"
@@ -16,33 +12,11 @@ import (
 )
 
 func startOrder(in *dynodv1.StartDynoRequest) (agent.StartOrder, error) {
-	if err := later(in.GetSpec()); err != nil {
-		return agent.StartOrder{}, err
-	}
 	var w wire
 	var o agent.StartOrder
 	o.ID, o.Generation, o.NotAfter = w.header(in.GetHeader())
 	o.Spec, o.Reason = w.spec(in.GetSpec()), in.GetReason()
 	return o, w.err()
-}
-
-// later refuses what this version cannot do, rather than leave it out silently.
-func later(in *dynodv1.DynoSpec) error {
-	var asked []string
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{
-		{"spec.log_sinks", len(in.GetLogSinks()) > 0},
-	} {
-		if f.set {
-			asked = append(asked, f.field)
-		}
-	}
-	if asked == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", strings.Join(asked, ", "), errdefs.ErrNotImplemented)
 }
 
 // execOrder is one more command; in is nil where the first message was no start.
@@ -87,6 +61,15 @@ func readOptions(in *dynodv1.StreamLogsRequest) (logs.ReadOptions, error) {
 			w.refuse("streams", "no stream of number %d", s)
 		}
 		o.Streams = append(o.Streams, logs.Stream(s))
+	}
+	for _, c := range in.GetAfter() {
+		if c.GetOffset() < 0 {
+			w.refuse("after", "must be offsets of 0 or more")
+		}
+		if o.From == nil {
+			o.From = map[logs.Stream]int64{}
+		}
+		o.From[logs.Stream(c.GetStream())] = c.GetOffset()
 	}
 	return o, w.err()
 }

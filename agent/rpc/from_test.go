@@ -32,12 +32,15 @@ func TestSpecArrives(t *testing.T) {
 			AppID: "m-app", ReleaseID: "m-release", ReleaseVersion: "m-version", ReleaseCreatedAt: noon,
 			SlugCommit: "m-commit", SlugDescription: "m-description",
 		},
-		Secret: dyno.Secret{Environment: map[string]string{"KEY": "value"}, SlugURL: "https://slugs.example/1"},
+		Secret: dyno.Secret{
+			Environment: map[string]string{"KEY": "value"}, SlugURL: "https://slugs.example/1",
+			LogSinks: []dyno.LogSink{{URL: "https://logs.example/1", Token: "sink-token"}, {URL: "syslog+tls://logs.example"}},
+		},
 	}
 	image := slug
 	image.Artifact = dyno.Artifact{Image: "registry.example/app:1"}
 	image.Command = dyno.Command{Words: []string{"serve", "$PORT"}}
-	image.Secret = dyno.Secret{Environment: slug.Secret.Environment, Username: "someone", Password: "secret-password"}
+	image.Secret = dyno.Secret{Environment: slug.Secret.Environment, Username: "someone", Password: "secret-password", LogSinks: slug.Secret.LogSinks}
 
 	attached, err := h.config.Defaults.Complete(dyno.Spec{
 		App: "shop", Name: "run.1", OneOff: true, Attach: &dyno.Attach{Terminal: true, Rows: 24, Columns: 80},

@@ -186,6 +186,7 @@ func fullSlug(id string) *dynodv1.StartDynoRequest {
 		Kind:   dynodv1.RestartPolicy_KIND_BACKOFF,
 		Delays: []*durationpb.Duration{durationpb.New(time.Hour), durationpb.New(2 * time.Hour)}, ResetAfter: durationpb.New(44 * time.Second),
 	}
+	s.LogSinks = []*dynodv1.LogSink{{Url: "https://logs.example/1", Token: "sink-token"}, {Url: "syslog+tls://logs.example"}}
 	s.Metadata = &dynodv1.Metadata{
 		AppId: "m-app", ReleaseVersion: "m-version", ReleaseCreatedAt: timestamppb.New(noon), SlugCommit: "m-commit",
 		SlugDescription: "m-description", ReleaseId: "m-release",

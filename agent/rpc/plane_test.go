@@ -1,12 +1,15 @@
 package rpc_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
 
 	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -18,14 +21,39 @@ type plane struct {
 	reports chan *session[dynodv1.ReportRequest, dynodv1.ReportResponse]
 	batches chan *session[dynodv1.ShipLogsRequest, dynodv1.ShipLogsResponse]
 	conn    *grpc.ClientConn // of the agent
+	spoken  encodings
 }
+
+// encodings are those of the calls that came, in order.
+type encodings struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (e *encodings) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if in, ok := s.(*stats.InHeader); ok {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.seen = append(e.seen, in.Compression)
+	}
+}
+
+func (e *encodings) last() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.seen[len(e.seen)-1]
+}
+
+func (*encodings) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*encodings) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*encodings) HandleConn(context.Context, stats.ConnStats)                       {}
 
 // session is one stream from an agent.
 type session[In, Out any] struct {
 	t      *testing.T
 	stream grpc.BidiStreamingServer[In, Out]
 	in     chan *In // closed when the agent has left
-	cut    chan struct{}
+	cut    chan error
 }
 
 func (p *plane) Report(stream grpc.BidiStreamingServer[dynodv1.ReportRequest, dynodv1.ReportResponse]) error {
@@ -38,7 +66,7 @@ func (p *plane) ShipLogs(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest
 
 // attend hands a stream to the test and keeps it open until the test cuts it or the agent leaves.
 func attend[In, Out any](stream grpc.BidiStreamingServer[In, Out], to chan<- *session[In, Out]) error {
-	s := &session[In, Out]{stream: stream, in: make(chan *In, 1000), cut: make(chan struct{})}
+	s := &session[In, Out]{stream: stream, in: make(chan *In, 1000), cut: make(chan error, 1)}
 	go func() {
 		defer close(s.in)
 		for {
@@ -54,8 +82,8 @@ func attend[In, Out any](stream grpc.BidiStreamingServer[In, Out], to chan<- *se
 	case <-stream.Context().Done():
 	}
 	select {
-	case <-s.cut:
-		return errors.New("cut by the test")
+	case err := <-s.cut:
+		return err
 	case <-stream.Context().Done():
 		return nil
 	}
@@ -73,7 +101,7 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(append(transport.ServeOptions(), grpc.Creds(transport.PeerCredentials()), grpc.WaitForHandlers(true))...)
+	server := grpc.NewServer(append(transport.ServeOptions(), grpc.Creds(transport.PeerCredentials()), grpc.WaitForHandlers(true), grpc.StatsHandler(&p.spoken))...)
 	dynodv1.RegisterUpstreamServiceServer(server, p)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
@@ -108,4 +136,6 @@ func (s *session[In, Out]) send(m *Out) {
 }
 
 // end cuts the stream, after all that was sent.
-func (s *session[In, Out]) end() { close(s.cut) }
+func (s *session[In, Out]) end() { s.refuse(errors.New("cut by the test")) }
+
+func (s *session[In, Out]) refuse(err error) { s.cut <- err }

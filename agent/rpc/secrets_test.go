@@ -34,6 +34,7 @@ func TestSecretsStayInside(t *testing.T) {
 	secret := fullSlug(first)
 	secret.Spec.Environment = map[string]string{"KEY": "hidden-value"}
 	secret.Spec.Artifact.GetSlug().Url = "https://hidden-url.example/?signature=hidden"
+	secret.Spec.LogSinks = []*dynodv1.LogSink{{Url: "https://hidden:hidden@hidden-sink.example/hidden", Token: "hidden-token"}}
 	image := fullImage(second)
 	image.Spec.Artifact.GetImage().Username, image.Spec.Artifact.GetImage().Password = "hidden-user", "hidden-password"
 	image.Spec.Environment = secret.Spec.Environment
@@ -53,6 +54,9 @@ func TestSecretsStayInside(t *testing.T) {
 			func(o *dynodv1.StartDynoRequest) { o.Spec.Environment["KEY"] = "hidden\x00" },
 			func(o *dynodv1.StartDynoRequest) {
 				o.Spec.LogSinks = []*dynodv1.LogSink{{Url: "hidden", Token: "hidden"}}
+			},
+			func(o *dynodv1.StartDynoRequest) {
+				o.Spec.LogSinks = []*dynodv1.LogSink{{Url: "https://hidden-host:99999/%zz", Token: "hidden\x00"}}
 			},
 			func(o *dynodv1.StartDynoRequest) { o.Spec.Attach = &dynodv1.AttachRequest{RendezvousUrl: "hidden"} },
 		} {

@@ -94,6 +94,9 @@ func (s *service) StreamLogs(in *dynodv1.StreamLogsRequest, out grpc.ServerStrea
 	if err != nil {
 		return err
 	}
+	if err := out.SendHeader(nil); err != nil { // the caller knows that it is heard before there is a line
+		return err
+	}
 	for line, err := range lines {
 		if err != nil {
 			return ended(ctx, err)

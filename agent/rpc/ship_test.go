@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -125,13 +127,76 @@ func TestShipAfterTrouble(t *testing.T) {
 	wantCode(t, answer.err, codes.Canceled)
 	wait(t, "the stream's end", stream.stream.Context().Done())
 
-	stream = good()
-	stream.end() // while no batch is under way
-	wait(t, "the stream's end", stream.stream.Context().Done())
-	if answer := next(t, "answers", ship(limited(t), s, line)); answer.err == nil {
-		t.Error("a batch over a stream that had ended was delivered")
+	good().end() // while no batch is under way
+	for over := false; !over; {
+		done := ship(limited(t), s, line)
+		select {
+		case stream := <-p.batches:
+			stream.t = t
+			stream.receive()
+			stream.send(delivered(1, first, 1, 4))
+			answer := next(t, "answers", done)
+			if over = true; answer.err != nil {
+				t.Error(answer.err)
+			}
+		case answer := <-done: // it met the old stream yet
+			if answer.err == nil {
+				t.Fatal("a batch over a stream that had ended was delivered")
+			}
+		}
 	}
-	good()
+}
+
+// Batches are under way together; each gets its own answer.
+func TestShipInAWindow(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	var waits []func() (logs.Ack, error)
+	for i := range 3 {
+		waits = append(waits, s.Start(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, int64(4*i), "abc")}}))
+	}
+	stream := accept(t, p.batches)
+	for i := range 3 {
+		if m := stream.receive(); m.GetBatch() != uint64(i+1) || m.GetDynos()[0].GetLines()[0].GetOffset() != int64(4*i) {
+			t.Errorf("got %v", m)
+		}
+	}
+	for i := range 2 {
+		stream.send(delivered(uint64(i+1), first, 1, int64(4*i+4)))
+		if ack, err := waits[i](); err != nil || ack.Offsets[logs.Key{Dyno: first, Stream: logs.Stdout}] != int64(4*i+4) {
+			t.Errorf("batch %d: %v, %v", i+1, ack, err)
+		}
+	}
+	stream.refuse(status.Error(codes.InvalidArgument, "no"))
+	if _, err := waits[2](); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("refused: %v", err)
+	}
+}
+
+// What goes upstream is compressed, unless the control plane says that it cannot read it.
+func TestShipCompresses(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	done := ship(limited(t), s, said(first, logs.Stdout, 0, "one"))
+	stream := accept(t, p.batches)
+	stream.receive()
+	if got := p.spoken.last(); got != "zstd" {
+		t.Errorf("encoding %q", got)
+	}
+	stream.refuse(status.Error(codes.Unimplemented, `grpc: Decompressor is not installed for grpc-encoding "zstd"`))
+	if answer := next(t, "answers", done); answer.err == nil {
+		t.Error("delivered to nobody")
+	}
+	done = ship(limited(t), s, said(first, logs.Stdout, 0, "one"))
+	stream = accept(t, p.batches)
+	stream.receive()
+	if got := p.spoken.last(); got != "" {
+		t.Errorf("encoding %q", got)
+	}
+	stream.send(delivered(1, first, 1, 4))
+	if answer := next(t, "answers", done); answer.err != nil {
+		t.Error(answer.err)
+	}
 }
 
 func TestShipToNobody(t *testing.T) {

@@ -64,6 +64,7 @@ func (w *wire) header(in *dynodv1.OrderHeader) (id string, generation int64, not
 func (w *wire) spec(in *dynodv1.DynoSpec) dyno.Spec {
 	a, secret := artifact(in.GetArtifact())
 	secret.Environment, secret.RendezvousURL = in.GetEnvironment(), in.GetAttach().GetRendezvousUrl()
+	secret.LogSinks = logSinks(in.GetLogSinks())
 	return dyno.Spec{
 		App: in.GetApp(), Name: in.GetName(), Type: in.GetType(), Size: in.GetSize(), OneOff: in.GetOneOff(), Attach: w.attach(in.GetAttach()), NetworkPolicy: in.GetNetworkPolicy(),
 		Metrics: in.GetLogRuntimeMetrics(),
@@ -100,6 +101,13 @@ func artifact(in *dynodv1.Artifact) (dyno.Artifact, dyno.Secret) {
 	}
 	slug := in.GetSlug()
 	return dyno.Artifact{Stack: slug.GetStack(), SHA256: slug.GetSha256()}, dyno.Secret{SlugURL: slug.GetUrl()}
+}
+
+func logSinks(in []*dynodv1.LogSink) (sinks []dyno.LogSink) {
+	for _, s := range in {
+		sinks = append(sinks, dyno.LogSink{URL: s.GetUrl(), Token: s.GetToken()})
+	}
+	return sinks
 }
 
 func (w *wire) port(in uint32) uint16 {

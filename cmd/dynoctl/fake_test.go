@@ -25,6 +25,7 @@ type world struct {
 	refuse error                         // of orders
 	silent bool                          // GetHost does not answer
 	stay   bool                          // streams go on after their last message
+	leaves []string                      // what happens at the ends of log streams, one after the other: "leave" or "forget"
 }
 
 // agent is an AgentService that answers from its world and keeps what it is asked.
@@ -155,10 +156,23 @@ func (a *agent) StreamLogs(ask *dynodv1.StreamLogsRequest, stream grpc.ServerStr
 			return err
 		}
 	}
+	if len(w.leaves) > 0 {
+		return a.leave(w.leaves)
+	}
 	if ask.GetFollow() {
 		return w.end(stream.Context())
 	}
 	return nil
+}
+
+// leave ends a log stream as an agent does that goes away; its successor may know the dyno no more.
+func (a *agent) leave(how []string) error {
+	a.change(func(w *world) {
+		if w.leaves = how[1:]; how[0] == "forget" {
+			w.dynos = nil
+		}
+	})
+	return status.Error(codes.Unavailable, "the agent is going away")
 }
 
 func (a *agent) WatchDynos(_ *dynodv1.WatchDynosRequest, stream grpc.ServerStreamingServer[dynodv1.WatchDynosResponse]) error {

@@ -69,9 +69,63 @@ func TestLogsAsks(t *testing.T) {
 			Streams: []dynodv1.LogStream{dynodv1.LogStream_LOG_STREAM_STDERR, dynodv1.LogStream_LOG_STREAM_PLATFORM},
 		},
 		&dynodv1.StreamLogsRequest{DynoId: webID})
-	for flag, value := range map[string]string{"--since": "-5m", "--stream": "x", "-n": "4294967296"} {
-		if got := run(t, a, "", "logs", webID, flag, value); got.code != 2 || got.out != "" {
-			t.Errorf("%s %s: got %+v", flag, value, got)
+	for _, bad := range [][]string{
+		{"--since", "-5m"}, {"--stream", "x"}, {"-n", "4294967296"}, {"--source", "x"}, {"--source", "app", "--stream", "stdout"},
+		{"--tail=x"}, {"--tail", "x"}, {"--tail=4294967296"}, {"web.2"}, {"--tail", "1", "2"},
+	} {
+		if got := run(t, a, "", append([]string{"logs", webID}, bad...)...); got.code != 2 || got.out != "" {
+			t.Errorf("%s: got %+v", bad, got)
+		}
+	}
+}
+
+// TestLogsInHerokusWords has the flags of heroku logs and of docker logs mean what they mean there.
+func TestLogsInHerokusWords(t *testing.T) {
+	a := newAgent(t)
+	app := []dynodv1.LogStream{dynodv1.LogStream_LOG_STREAM_STDOUT, dynodv1.LogStream_LOG_STREAM_STDERR}
+	heroku := []dynodv1.LogStream{dynodv1.LogStream_LOG_STREAM_PLATFORM}
+	var want []proto.Message
+	for _, c := range []struct {
+		flags []string
+		want  *dynodv1.StreamLogsRequest
+	}{
+		{[]string{"--num", "7", "--source", "app"}, &dynodv1.StreamLogsRequest{Tail: proto.Uint32(7), Streams: app}},
+		{[]string{"-s", "heroku", "-n7"}, &dynodv1.StreamLogsRequest{Tail: proto.Uint32(7), Streams: heroku}},
+		{[]string{"--tail"}, &dynodv1.StreamLogsRequest{Follow: true}},
+		{[]string{"-t", "-n", "7"}, &dynodv1.StreamLogsRequest{Follow: true, Tail: proto.Uint32(7)}},
+		{[]string{"--tail=7"}, &dynodv1.StreamLogsRequest{Tail: proto.Uint32(7)}},
+		{[]string{"-f", "--tail", "7"}, &dynodv1.StreamLogsRequest{Follow: true, Tail: proto.Uint32(7)}},
+		{[]string{"-f"}, &dynodv1.StreamLogsRequest{Follow: true}},
+	} {
+		run(t, a, "", append([]string{"logs", webID}, c.flags...)...)
+		c.want.DynoId = webID
+		want = append(want, c.want)
+	}
+	wantOrders(t, a, want...)
+}
+
+// TestFollowGoesOn has the agent leave twice while a log is followed, and its last successor not know the dyno.
+func TestFollowGoesOn(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) {
+		w.lines = []*dynodv1.LogLine{line(dynodv1.LogStream_LOG_STREAM_STDOUT, 4, "one"), line(dynodv1.LogStream_LOG_STREAM_STDERR, 4, "two")}
+		w.lines[0].Offset, w.lines[1].Offset = 100, 200
+		w.leaves = []string{"leave", "forget"}
+	})
+	before := time.Now()
+	got := run(t, a, "", "logs", "-f", "-n", "2", webID)
+	if got.code != 0 || strings.Count(got.out, "one") != 2 || strings.Count(got.errOut, "dynoctl: the agent is away; waiting for it\n") != 2 {
+		t.Errorf("got %+v", got)
+	}
+	asked := a.orders()
+	if len(asked) != 3 {
+		t.Fatalf("asked %v", asked)
+	}
+	for _, m := range asked[1:] {
+		again, _ := m.(*dynodv1.StreamLogsRequest)
+		if after := again.GetAfter(); again.Tail != nil || again.GetSince().AsTime().Before(before) || len(after) != 2 ||
+			after[0].GetOffset() != 104 || after[1].GetOffset() != 204 || after[0].GetStream() != dynodv1.LogStream_LOG_STREAM_STDOUT {
+			t.Errorf("asked %v", again)
 		}
 	}
 }

@@ -70,7 +70,10 @@ func readSmall(path string) ([]byte, error) {
 }
 
 // writeSync replaces a file in a dyno's directory: it is on disk, whole, when writeSync returns nil.
-func writeSync(path string, b []byte) error {
+func writeSync(path string, b []byte) error { return replace(path, b, true) }
+
+// replace is writeSync; not durable, a power cut may leave the file as it was, or damaged.
+func replace(path string, b []byte, durable bool) error {
 	d, err := openFolder(filepath.Dir(path), dynoDepth)
 	if err != nil {
 		return err
@@ -82,7 +85,10 @@ func writeSync(path string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if durable {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return unix.Renameat(int(d.Fd()), name+".new", int(d.Fd()), name)

@@ -5,6 +5,9 @@ var (
 	FileName    = fileName
 	ParseCursor = parseCursor
 	ParseLost   = parseLost
+
+	ParseProgress  = parseProgress
+	EncodeProgress = Progress.encode
 )
 
 // Encode is what the file of a hole holds.

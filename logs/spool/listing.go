@@ -91,10 +91,7 @@ func (l Listing) tail(dyno string, s Stream) int64 {
 		}
 		_ = d.Close()
 	}
-	if c, err := LoadCursor(dyno); err == nil {
-		tail = max(tail, c[s])
-	}
-	return tail
+	return max(tail, delivered(dyno)[s])
 }
 
 // Usage is how many bytes the files of a dyno's streams have together, or take on disk where that is less.

@@ -197,6 +197,7 @@ func (r *Reader) enter(l Listing, start int64) bool {
 	r.Close()
 	r.file, r.start, r.until = f, start, l.after(start)
 	r.clock = openClock(r.dir, start, fi.ModTime().UTC())
+	r.clock.seek(r.pos)
 	return true
 }
 

@@ -33,7 +33,12 @@ type stage struct {
 // open sets the stage. config is appended to the agent's configuration; $DIR in it is the lab's directory. When the test ends, everything is gone.
 func open(t *testing.T, config string) *stage {
 	t.Helper()
-	l := lab.New(t)
+	return openIn(t, lab.New(t), config)
+}
+
+// openIn is open in a lab that is there.
+func openIn(t *testing.T, l *lab.Lab, config string) *stage {
+	t.Helper()
 	s := &stage{t: t}
 	s.slug = must(app())(t)
 	s.Rig = must(rig.Start(t.Context(), l, strings.ReplaceAll(config, "$DIR", l.Dir())))(t)

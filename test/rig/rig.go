@@ -148,7 +148,7 @@ func (r *Rig) start(ns, logName, program string, args ...string) (*exec.Cmd, err
 }
 
 func (r *Rig) command(ns, program string, args ...string) *exec.Cmd {
-	cmd := r.Lab.Command(ns, append([]string{filepath.Join(r.bin, program)}, args...)...)
+	cmd := r.Lab.Command(ns, append([]string{r.Program(program)}, args...)...)
 	cmd.Env = append(cmd.Env,
 		"GORACE=atexit_sleep_ms=0",              // else a binary with the race detector takes 1 s to end
 		"SSL_CERT_FILE="+r.path("certs/ca.pem"), // the only authority of the lab's outside
@@ -174,6 +174,9 @@ func end(cmd **exec.Cmd, sig syscall.Signal) error {
 	}
 	return err
 }
+
+// Program is the path of one of the binaries.
+func (r *Rig) Program(name string) string { return filepath.Join(r.bin, name) }
 
 // Run runs one of the binaries inside ns to its end and returns its standard output; an error holds the rest.
 func (r *Rig) Run(ctx context.Context, ns, program string, args ...string) (string, error) {

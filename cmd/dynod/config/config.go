@@ -104,13 +104,14 @@ type Artifacts struct {
 	MinFreePercent      int
 }
 
-// Logs bounds what the dynos' output takes on disk.
+// Logs is how the dynos' output is kept and handed on.
 type Logs struct {
 	SpoolBytes           int64
 	HostSpoolBytes       int64 // 0: no bound
 	ReserveBytes         int64
 	IngestBytesPerSecond int64 // 0: no bound
 	KeepBytes            int64
+	SinkCA               string
 }
 
 // Attach says how agent and clients of attached dynos meet.

@@ -129,6 +129,7 @@ func (c *Config) dynoSettings() []*setting {
 		{key: "logs.reserve_bytes", value: bytes(&c.Logs.ReserveBytes, 0, 1<<44), doc: "Room on the spool's disk that output never takes."},
 		{key: "logs.ingest_bytes_per_second", value: bytes(&c.Logs.IngestBytesPerSecond, 0, 1<<40), doc: "Most output taken from one dyno in a second, after a burst of four times as much; the rest is dropped, and counted. 0: no bound."},
 		{key: "logs.keep_bytes", value: bytes(&c.Logs.KeepBytes, 0, 1<<40), doc: "Delivered output kept for one dyno, for dynoctl logs. At most half of spool_bytes."},
+		{key: "logs.sink_ca", value: path(&c.Logs.SinkCA), doc: "Authorities that certificates of log sinks may come from besides the system's, PEM."},
 
 		{key: "attach.rendezvous_ca", value: path(&c.Attach.RendezvousCA), doc: "Authorities that certificates of rendezvous servers may come from besides the system's, PEM. Empty: none."},
 

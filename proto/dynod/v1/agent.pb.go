@@ -690,7 +690,10 @@ type StreamLogsRequest struct {
 	// Only the last so many lines before going on. Absent: all that the spool still holds.
 	Tail *uint32 `protobuf:"varint,4,opt,name=tail,proto3,oneof" json:"tail,omitempty"`
 	// Only these streams. Empty: all.
-	Streams       []LogStream `protobuf:"varint,5,rep,packed,name=streams,proto3,enum=dynod.v1.LogStream" json:"streams,omitempty"`
+	Streams []LogStream `protobuf:"varint,5,rep,packed,name=streams,proto3,enum=dynod.v1.LogStream" json:"streams,omitempty"`
+	// Where the lines end that the caller has already, for streams of which it has any; since does not concern these
+	// streams. dyno_id is not looked at.
+	After         []*LogCursor `protobuf:"bytes,6,rep,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -756,6 +759,13 @@ func (x *StreamLogsRequest) GetTail() uint32 {
 func (x *StreamLogsRequest) GetStreams() []LogStream {
 	if x != nil {
 		return x.Streams
+	}
+	return nil
+}
+
+func (x *StreamLogsRequest) GetAfter() []*LogCursor {
+	if x != nil {
+		return x.After
 	}
 	return nil
 }
@@ -2220,13 +2230,14 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\tforgotten\x18\x03 \x01(\tH\x00R\tforgottenB\a\n" +
 	"\x05event\"4\n" +
 	"\fDynoSnapshot\x12$\n" +
-	"\x05dynos\x18\x01 \x03(\v2\x0e.dynod.v1.DynoR\x05dynos\"\xc7\x01\n" +
+	"\x05dynos\x18\x01 \x03(\v2\x0e.dynod.v1.DynoR\x05dynos\"\xf2\x01\n" +
 	"\x11StreamLogsRequest\x12\x17\n" +
 	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x17\n" +
 	"\x04tail\x18\x04 \x01(\rH\x00R\x04tail\x88\x01\x01\x12-\n" +
-	"\astreams\x18\x05 \x03(\x0e2\x13.dynod.v1.LogStreamR\astreamsB\a\n" +
+	"\astreams\x18\x05 \x03(\x0e2\x13.dynod.v1.LogStreamR\astreams\x12)\n" +
+	"\x05after\x18\x06 \x03(\v2\x13.dynod.v1.LogCursorR\x05afterB\a\n" +
 	"\x05_tail\"=\n" +
 	"\x12StreamLogsResponse\x12'\n" +
 	"\x05lines\x18\x01 \x03(\v2\x11.dynod.v1.LogLineR\x05lines\"\xde\x01\n" +
@@ -2376,12 +2387,13 @@ var file_dynod_v1_agent_proto_goTypes = []any{
 	(*Dyno)(nil),                     // 39: dynod.v1.Dyno
 	(*durationpb.Duration)(nil),      // 40: google.protobuf.Duration
 	(LogStream)(0),                   // 41: dynod.v1.LogStream
-	(*LogLine)(nil),                  // 42: dynod.v1.LogLine
-	(*WindowSize)(nil),               // 43: dynod.v1.WindowSize
-	(*Exit)(nil),                     // 44: dynod.v1.Exit
-	(*Host)(nil),                     // 45: dynod.v1.Host
-	(*Artifact)(nil),                 // 46: dynod.v1.Artifact
-	(*CachedArtifact)(nil),           // 47: dynod.v1.CachedArtifact
+	(*LogCursor)(nil),                // 42: dynod.v1.LogCursor
+	(*LogLine)(nil),                  // 43: dynod.v1.LogLine
+	(*WindowSize)(nil),               // 44: dynod.v1.WindowSize
+	(*Exit)(nil),                     // 45: dynod.v1.Exit
+	(*Host)(nil),                     // 46: dynod.v1.Host
+	(*Artifact)(nil),                 // 47: dynod.v1.Artifact
+	(*CachedArtifact)(nil),           // 48: dynod.v1.CachedArtifact
 }
 var file_dynod_v1_agent_proto_depIdxs = []int32{
 	37, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
@@ -2398,61 +2410,62 @@ var file_dynod_v1_agent_proto_depIdxs = []int32{
 	39, // 11: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
 	37, // 12: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
 	41, // 13: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
-	42, // 14: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
-	15, // 15: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
-	43, // 16: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
-	16, // 17: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	43, // 18: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
-	44, // 19: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
-	43, // 20: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
-	16, // 21: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	44, // 22: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
-	20, // 23: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
-	45, // 24: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
-	45, // 25: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
-	45, // 26: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
-	40, // 27: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
-	46, // 28: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
-	47, // 29: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
-	40, // 30: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
-	47, // 31: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
-	1,  // 32: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
-	3,  // 33: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
-	5,  // 34: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
-	7,  // 35: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
-	9,  // 36: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
-	12, // 37: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
-	14, // 38: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
-	18, // 39: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
-	21, // 40: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
-	23, // 41: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
-	25, // 42: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
-	27, // 43: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
-	29, // 44: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
-	31, // 45: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
-	33, // 46: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
-	35, // 47: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
-	2,  // 48: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
-	4,  // 49: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
-	6,  // 50: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
-	8,  // 51: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
-	10, // 52: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
-	13, // 53: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
-	17, // 54: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
-	19, // 55: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
-	22, // 56: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
-	24, // 57: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
-	26, // 58: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
-	28, // 59: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
-	30, // 60: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
-	32, // 61: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
-	34, // 62: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
-	36, // 63: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
-	48, // [48:64] is the sub-list for method output_type
-	32, // [32:48] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	42, // 14: dynod.v1.StreamLogsRequest.after:type_name -> dynod.v1.LogCursor
+	43, // 15: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
+	15, // 16: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
+	44, // 17: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	16, // 18: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
+	44, // 19: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
+	45, // 20: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
+	44, // 21: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	16, // 22: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
+	45, // 23: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
+	20, // 24: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
+	46, // 25: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
+	46, // 26: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
+	46, // 27: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
+	40, // 28: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
+	47, // 29: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
+	48, // 30: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
+	40, // 31: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
+	48, // 32: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
+	1,  // 33: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
+	3,  // 34: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
+	5,  // 35: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
+	7,  // 36: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
+	9,  // 37: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
+	12, // 38: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
+	14, // 39: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
+	18, // 40: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
+	21, // 41: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
+	23, // 42: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
+	25, // 43: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
+	27, // 44: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
+	29, // 45: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
+	31, // 46: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
+	33, // 47: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
+	35, // 48: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
+	2,  // 49: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
+	4,  // 50: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
+	6,  // 51: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
+	8,  // 52: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
+	10, // 53: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
+	13, // 54: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
+	17, // 55: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
+	19, // 56: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
+	22, // 57: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
+	24, // 58: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
+	26, // 59: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
+	28, // 60: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
+	30, // 61: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
+	32, // 62: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
+	34, // 63: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
+	36, // 64: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
+	49, // [49:65] is the sub-list for method output_type
+	33, // [33:49] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_agent_proto_init() }

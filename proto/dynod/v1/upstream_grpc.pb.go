@@ -33,7 +33,11 @@ type UpstreamServiceClient interface {
 	// The agent's state: a full snapshot first on every connection, then changes and a heartbeat every 10 s. The control
 	// plane answers each report with an ack of its sequence; the end of a dyno is sent again until it is acknowledged.
 	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReportRequest, ReportResponse], error)
-	// Log lines in batches, each answered by the cursors up to which they are delivered.
+	// Log lines in batches, compressed with zstd unless that is answered with UNIMPLEMENTED. Each is answered by the
+	// cursors up to which its streams are delivered, in the order in which they came; several may be without an answer
+	// at once. A line that does not follow what the control plane has of its stream (offset less lost_bytes) must not be
+	// taken: it comes again. INVALID_ARGUMENT or OUT_OF_RANGE says that a batch can never be taken: after three tries
+	// its lines come in smaller batches, and one that is refused alone is left out and told as lost_bytes.
 	ShipLogs(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ShipLogsRequest, ShipLogsResponse], error)
 }
 
@@ -81,7 +85,11 @@ type UpstreamServiceServer interface {
 	// The agent's state: a full snapshot first on every connection, then changes and a heartbeat every 10 s. The control
 	// plane answers each report with an ack of its sequence; the end of a dyno is sent again until it is acknowledged.
 	Report(grpc.BidiStreamingServer[ReportRequest, ReportResponse]) error
-	// Log lines in batches, each answered by the cursors up to which they are delivered.
+	// Log lines in batches, compressed with zstd unless that is answered with UNIMPLEMENTED. Each is answered by the
+	// cursors up to which its streams are delivered, in the order in which they came; several may be without an answer
+	// at once. A line that does not follow what the control plane has of its stream (offset less lost_bytes) must not be
+	// taken: it comes again. INVALID_ARGUMENT or OUT_OF_RANGE says that a batch can never be taken: after three tries
+	// its lines come in smaller batches, and one that is refused alone is left out and told as lost_bytes.
 	ShipLogs(grpc.BidiStreamingServer[ShipLogsRequest, ShipLogsResponse]) error
 	mustEmbedUnimplementedUpstreamServiceServer()
 }

@@ -1,0 +1,284 @@
+package logs_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/logs/spool"
+)
+
+var from = logs.Origin{Host: "h1", Process: "web.1"}
+
+// numbered writes lines of about 100 bytes with ascending numbers.
+func numbered(t testing.TB, f *os.File, first, n int) {
+	t.Helper()
+	var chunk bytes.Buffer
+	for i := first; i < first+n; i++ {
+		fmt.Fprintf(&chunk, "%08d %s\n", i, strings.Repeat("x", 90))
+	}
+	if _, err := f.Write(chunk.Bytes()); err != nil {
+		t.Errorf("write: %v", err)
+	}
+}
+
+// checkNumbers sees that a plex has lines in order and none twice, and gives how many.
+func (p *plex) checkNumbers() int64 {
+	p.t.Helper()
+	lines, _, _ := p.sum()
+	last := -1
+	for _, m := range lines {
+		var n int
+		if _, err := fmt.Sscanf(m.Message, "%d ", &n); err != nil || n <= last || len(m.Message) != 99 {
+			p.t.Fatalf("%.40q (%v) after %d", m.Message, err, last)
+		}
+		last = n
+	}
+	return int64(len(lines))
+}
+
+func (h *host) receivers(id string, r ...logs.Receiver) {
+	h.t.Helper()
+	if err := h.SetReceivers(id, from, r); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestReceiversEachHaveTheirCursor has one receiver away while the others go on, and the agent leave and come back.
+func TestReceiversEachHaveTheirCursor(t *testing.T) {
+	r := newReceiver(t)
+	one, two := newPlex(t), newPlex(t)
+	two.server.Config.Handler, one.server.Config.Handler = two, one
+	ca := filepath.Join(t.TempDir(), "both.pem")
+	joinFiles(t, ca, one.ca, two.ca)
+	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA = ca })
+	id := newID()
+	h.receivers(id, one.receiver(), two.receiver())
+	h.receivers(id, one.receiver(), two.receiver()) // changes nothing
+	p := h.open(id)
+	two.answer(func(int) int { return http.StatusServiceUnavailable })
+	numbered(t, p.Stdout, 0, 1000)
+	if err := one.reach(h.ctx(), 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reach(h.ctx(), 100_000); err != nil {
+		t.Fatal(err)
+	}
+	h.end()
+	numbered(t, p.Stdout, 1000, 1000)
+	two.answer(nil)
+	h.begin()
+	h.receivers(id, one.receiver(), two.receiver())
+	h.over(id, p)
+	for _, p := range []*plex{one, two} {
+		if n := p.checkNumbers(); n != 2000 || p.dropped+p.lost > 0 {
+			t.Errorf("%d lines, %d dropped, %d lost", n, p.dropped, p.lost)
+		}
+	}
+	if lines, _, _ := one.sum(); lines[0].Hostname != "h1" || lines[0].Process != "web.1" || lines[0].Application != "app" || lines[0].Priority != 190 {
+		t.Errorf("%+v", lines[0])
+	}
+	if got := r.of(id, logs.Stdout); len(got.lines) != 2000 {
+		t.Errorf("upstream has %d lines", len(got.lines))
+	}
+	_, all := h.Stats()
+	if len(all) != 2 || all[1].Lines != 2000 || all[0].Lines != 1000 || all[0].Bytes != 99_000 || all[0].Batches < 2 || all[1].Errors > 0 {
+		t.Errorf("stats: %+v", all)
+	}
+}
+
+func joinFiles(t *testing.T, to string, from ...string) {
+	t.Helper()
+	var all []byte
+	for _, path := range from {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	if err := os.WriteFile(to, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKindsOfLines has one line of each kind.
+func TestKindsOfLines(t *testing.T) {
+	p := newPlex(t)
+	h := newHost(t, nil, func(c *logs.Config) { c.ReceiverCA = p.ca })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	const metrics = "source=web.1 dyno=heroku.1.2 sample#load_avg_1m=2.46"
+	write(t, pipes.Stdout, metrics+"\n") // says the dyno
+	if err := p.reach(h.ctx(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{metrics, "State changed from starting to up"} {
+		if err := h.Platform(h.ctx(), id, time.Now(), line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.over(id, pipes)
+	lines, _, _ := p.sum()
+	var got []string
+	for _, m := range lines {
+		got = append(got, fmt.Sprintf("%d %s", m.Priority, m.Application))
+	}
+	if fmt.Sprint(got) != "[190 app 134 heroku 45 heroku]" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestLaggingReceiver has a receiver that takes nothing while eight times the spool's bound goes by: the upstream loses
+// no byte, and the receiver is told to the line what it missed.
+func TestLaggingReceiver(t *testing.T) {
+	r, p := newReceiver(t), newPlex(t)
+	gate := make(chan struct{})
+	p.answer(func(request int) int {
+		select {
+		case <-gate:
+			return http.StatusOK
+		default:
+			return http.StatusBadGateway
+		}
+	})
+	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA, c.SpoolBytes, c.KeepBytes = p.ca, 1<<20, 64<<10 })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	const step, steps = 500, 160
+	pace := time.NewTicker(20 * time.Millisecond) // capture looks at the disk every 50 ms
+	defer pace.Stop()
+	for i := range steps {
+		<-pace.C
+		numbered(t, pipes.Stdout, i*step, step)
+		h.shrinks(id, 800_000)
+		if i == steps/2 { // what is counted survives
+			if err := r.reach(h.ctx(), int64(i+1)*step*100); err != nil {
+				t.Fatal(err)
+			}
+			h.end()
+			h.begin()
+			h.receivers(id, p.receiver())
+		}
+	}
+	close(gate)
+	h.over(id, pipes)
+	if got := r.of(id, logs.Stdout); got.lost != 0 || len(got.lines) != step*steps {
+		t.Errorf("upstream has %d lines, lost %d bytes", len(got.lines), got.lost)
+	}
+	n := p.checkNumbers()
+	if p.dropped == 0 || n+p.dropped != step*steps || p.lost != 0 {
+		t.Errorf("receiver has %d lines, was told of %d dropped and %d lost, of %d", n, p.dropped, p.lost, step*steps)
+	}
+	t.Logf("receiver has %d lines, was told of %d dropped", n, p.dropped)
+}
+
+// shrinks waits until a dyno's spool is no larger than this.
+func (h *host) shrinks(id string, bytes int64) {
+	h.t.Helper()
+	for ctx := h.ctx(); ; time.Sleep(5 * time.Millisecond) {
+		used, err := spool.Usage(filepath.Join(h.cfg.SpoolDir, id))
+		if err == nil && used <= bytes {
+			return
+		}
+		if ctx.Err() != nil {
+			h.t.Fatalf("%d bytes stay: %v", used, err)
+		}
+	}
+}
+
+// TestRefusedBatches has every third request refused for good, and some for now.
+func TestRefusedBatches(t *testing.T) {
+	p := newPlex(t)
+	p.answer(func(request int) int {
+		switch request % 4 {
+		case 1:
+			return http.StatusForbidden
+		case 2:
+			return http.StatusTooManyRequests
+		}
+		return http.StatusOK
+	})
+	h := newHost(t, nil, func(c *logs.Config) { c.ReceiverCA = p.ca })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	numbered(t, pipes.Stdout, 0, 6000)
+	h.over(id, pipes)
+	n := p.checkNumbers()
+	if p.lost == 0 || p.dropped != 0 || n+p.lost != 6000 {
+		t.Errorf("receiver has %d lines, was told of %d lost and %d dropped", n, p.lost, p.dropped)
+	}
+	if _, all := h.Stats(); all[0].Lost != p.lost || all[0].Lines != n || all[0].Errors == 0 {
+		t.Errorf("stats: %+v", all)
+	}
+}
+
+// TestGapIsTold has capture itself drop bytes: the count of lines is told where it is known, and one where it is not.
+func TestGapIsTold(t *testing.T) {
+	r, p := newReceiver(t), newPlex(t)
+	gate := make(chan struct{})
+	r.before = func(logs.Batch) error { <-gate; return nil }
+	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA, c.SpoolBytes = p.ca, 1<<20 })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	for i := range 40 {
+		numbered(t, pipes.Stdout, i*1000, 1000)
+	}
+	pipes.Close()
+	if err := h.Drained(h.ctx(), id); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	h.over(id, pipes)
+	lines, dropped, lost := p.sum()
+	if dropped == 0 || lost != 0 || len(lines) < 5000 || int64(len(lines))+dropped > 40_000 {
+		t.Errorf("receiver has %d lines, was told of %d dropped and %d lost", len(lines), dropped, lost)
+	}
+}
+
+// TestReceiverIsGivenUp has one that never takes anything hold a finished dyno for a bounded time.
+func TestReceiverIsGivenUp(t *testing.T) {
+	p := newPlex(t)
+	p.answer(func(int) int { return http.StatusInternalServerError })
+	h := newHost(t, newReceiver(t), func(c *logs.Config) { c.ReceiverCA, c.ReceiverWait = p.ca, 300*time.Millisecond })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	numbered(t, pipes.Stdout, 0, 700)
+	begun := time.Now()
+	h.over(id, pipes)
+	if waited := time.Since(begun); waited < 300*time.Millisecond || waited > 20*time.Second {
+		t.Errorf("waited %s", waited)
+	}
+	if _, all := h.Stats(); all[0].Lost != 700 || all[0].Lines != 0 {
+		t.Errorf("stats: %+v", all)
+	}
+	if err := h.Remove(h.ctx(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadReceivers(t *testing.T) {
+	h := newHost(t, nil, nil)
+	for _, url := range []string{"http://hidden.example", "%hidden", "unix:///hidden"} {
+		err := h.SetReceivers(newID(), from, []logs.Receiver{{URL: url}})
+		if !errdefs.IsInvalidArgument(err) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	if err := h.SetReceivers("x", from, nil); !errdefs.IsInvalidArgument(err) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,4 @@
+package logplex
+
+// RetryAfter is for the tests.
+var RetryAfter = retryAfter

@@ -1,0 +1,236 @@
+package logs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/logs"
+)
+
+// TestPoison has lines that the upstream will never take, said in two ways: they alone are left out, and told.
+func TestPoison(t *testing.T) {
+	for name, silent := range map[string]bool{"refused": false, "never acknowledged": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newReceiver(t)
+			h := newHost(t, &picky{receiver: r, word: "poison", silent: silent}, nil)
+			id, other := newID(), newID()
+			p, q := h.open(id), h.open(other)
+			for i := range 300 {
+				write(t, p.Stdout, fmt.Sprintf("line %d\n", i))
+				write(t, q.Stdout, fmt.Sprintf("line %d\n", i))
+				if i == 100 || i == 200 {
+					write(t, p.Stdout, "poison\n")
+				}
+			}
+			write(t, p.Stdout, "poison\n")
+			h.over(id, p)
+			h.over(other, q)
+			if got := r.of(id, logs.Stdout); len(withoutNotices(got.lines)) != 300 || got.lost != 3*7 {
+				t.Errorf("%d lines, lost %d", len(got.lines), got.lost)
+			}
+			if got := r.of(other, logs.Stdout); len(got.lines) != 300 || got.lost != 0 {
+				t.Errorf("another dyno: %d lines, lost %d", len(got.lines), got.lost)
+			}
+			if up, _ := h.Stats(); up.Lost != 3 || up.Errors == 0 != silent {
+				t.Errorf("stats: %+v", up)
+			}
+		})
+	}
+}
+
+func withoutNotices(lines []logs.Line) []logs.Line {
+	return slices.DeleteFunc(slices.Clone(lines), func(l logs.Line) bool { return l.Size == 0 })
+}
+
+// picky is a receiver that never takes a batch in which a word stands.
+type picky struct {
+	*receiver
+	word   string
+	silent bool
+}
+
+func (s *picky) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) {
+	for _, line := range b.Lines {
+		if bytes.Contains(line.Text, []byte(s.word)) {
+			if s.silent {
+				return logs.Ack{}, nil
+			}
+			return logs.Ack{}, fmt.Errorf("no: %w", errdefs.ErrInvalidArgument)
+		}
+	}
+	return s.receiver.Send(ctx, b)
+}
+
+// TestUnwantedDyno has an upstream that takes nothing of one dyno, not even a notice of loss: the others go on, and
+// nothing of that one is given up.
+func TestUnwantedDyno(t *testing.T) {
+	r := newReceiver(t)
+	unwanted, other := newID(), newID()
+	r.before = func(b logs.Batch) error {
+		if slices.ContainsFunc(b.Lines, func(l logs.Line) bool { return l.Dyno == unwanted }) {
+			return fmt.Errorf("no: %w", errdefs.ErrInvalidArgument)
+		}
+		return nil
+	}
+	h := newHost(t, r, nil)
+	p, q := h.open(unwanted), h.open(other)
+	for i := range 100 {
+		write(t, p.Stdout, fmt.Sprintf("line %d\n", i))
+		write(t, q.Stdout, fmt.Sprintf("line %d\n", i))
+	}
+	h.over(other, q)
+	if got := r.of(other, logs.Stdout); len(got.lines) != 100 {
+		t.Errorf("%d lines", len(got.lines))
+	}
+	if up, _ := h.Stats(); up.Lost != 0 || h.Backlog().Bytes == 0 {
+		t.Errorf("given up: %+v, backlog %+v", up, h.Backlog())
+	}
+	p.Close()
+}
+
+// line of batches: a Pipeline whose answers take a while, come in order, and now and then break all that is under way.
+type pipe struct {
+	*receiver
+	delay  time.Duration
+	breaks int // every so many batches; 0: never
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	flying  int
+	most    int
+	started int
+	last    chan struct{} // closed when the batch started last has its answer
+	broken  chan struct{} // closed when the present line breaks
+}
+
+func (p *pipe) Start(ctx context.Context, b logs.Batch) func() (logs.Ack, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken == nil || isClosed(p.broken) {
+		p.broken, p.last = make(chan struct{}), closed()
+	}
+	p.started++
+	breaking := p.breaks > 0 && p.rng.IntN(p.breaks) == 0
+	before, broken, done := p.last, p.broken, make(chan struct{})
+	p.last = done
+	p.flying++
+	p.most = max(p.most, p.flying)
+	return func() (logs.Ack, error) {
+		defer func() { p.mu.Lock(); p.flying--; p.mu.Unlock(); close(done) }()
+		<-before
+		select {
+		case <-time.After(p.delay):
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if breaking && !isClosed(broken) {
+			close(broken)
+		}
+		gone := isClosed(broken)
+		p.mu.Unlock()
+		if gone || ctx.Err() != nil {
+			return logs.Ack{}, errors.New("the line broke")
+		}
+		return p.receiver.Send(ctx, b)
+	}
+}
+
+func closed() chan struct{} { c := make(chan struct{}); close(c); return c }
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *pipe) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) { return p.Start(ctx, b)() }
+
+// TestBatchesUnderWay has a line with a long answer time that breaks often: several batches fly together, and every
+// byte arrives, in order.
+func TestBatchesUnderWay(t *testing.T) {
+	sink := &pipe{receiver: newReceiver(t), delay: 5 * time.Millisecond, breaks: 20, rng: rand.New(rand.NewPCG(1, 1))}
+	h := newHost(t, sink, nil)
+	id := newID()
+	p := h.open(id)
+	var want strings.Builder
+	for i := range 60 {
+		for j := range 500 {
+			fmt.Fprintf(&want, "line %d of %d\n", j, i)
+		}
+	}
+	write(t, p.Stdout, want.String())
+	h.over(id, p)
+	if got := sink.of(id, logs.Stdout); string(got.bytes) != want.String() || got.lost != 0 {
+		t.Errorf("received %d bytes of %d", len(got.bytes), want.Len())
+	}
+	if sink.most < 3 || sink.most > 4 {
+		t.Errorf("%d batches flew together", sink.most)
+	}
+}
+
+// TestFloodCostsNobodyTime measures what a quiet dyno's lines take to be delivered, alone and beside two hundred that
+// say as much as the line takes.
+func TestFloodCostsNobodyTime(t *testing.T) {
+	sink := &pipe{receiver: newReceiver(t), delay: 25 * time.Millisecond}
+	h := newHost(t, sink, nil)
+	quiet := newID()
+	p := h.open(quiet)
+	var said int64
+	say := func() (worst time.Duration) {
+		for range 10 {
+			begun := time.Now()
+			said += int64(len("a quiet word\n"))
+			write(t, p.Stdout, "a quiet word\n")
+			for sink.of(quiet, logs.Stdout).next < said {
+				if err := sink.reach(h.ctx(), sink.sum()+1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			worst = max(worst, time.Since(begun))
+		}
+		return worst
+	}
+	alone := say()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	floods, pipes := []*flood{}, []logs.Pipes{}
+	for range 200 {
+		id := newID()
+		pipes = append(pipes, h.open(id))
+		f := &flood{id: id, stream: logs.Stdout, file: pipes[len(pipes)-1].Stdout, window: 8 << 10}
+		floods = append(floods, f)
+		wg.Go(func() { _ = f.run(ctx, sink.receiver) })
+	}
+	if err := sink.reach(h.ctx(), 1<<20); err != nil {
+		t.Error(err)
+	}
+	before := sink.sum()
+	begun := time.Now()
+	beside := say()
+	rate := float64(sink.sum()-before) / time.Since(begun).Seconds()
+	cancel()
+	wg.Wait()
+	t.Logf("alone %s, beside a flood of %.1f MB/s %s", alone, rate/1e6, beside)
+	if beside > alone*11/10 {
+		t.Errorf("alone a line takes %s, beside a flood %s", alone, beside)
+	}
+	for i, f := range floods {
+		h.over(f.id, pipes[i])
+		if got := sink.of(f.id, logs.Stdout); got.next != f.written || got.lost != 0 {
+			t.Errorf("a flooding dyno: %d bytes of %d, lost %d", got.next, f.written, got.lost)
+		}
+	}
+}

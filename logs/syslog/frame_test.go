@@ -1,0 +1,116 @@
+package syslog_test
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/heroku/x/logplex/encoding"
+
+	"github.com/dynod/dynod/logs/syslog"
+)
+
+var (
+	noon   = time.Date(2026, 1, 2, 15, 4, 5, 678_901_234, time.FixedZone("", 3600))
+	origin = syslog.Origin{Host: "h1.example", Process: "web.1"}
+)
+
+func TestFrames(t *testing.T) {
+	for want, m := range map[string]syslog.Message{
+		"76 <190>1 2026-01-02T14:04:05.678901+00:00 h1.example app web.1 - - hello\x00\xff 1": {Text: []byte("hello\x00\xff 1")},
+		"68 <190>1 2026-01-02T14:04:05.678901+00:00 h1.example app web.1 - - ":                {},
+		"72 <45>1 2026-01-02T14:04:05.678901+00:00 h1.example heroku web.1 - - up":            {Kind: syslog.Platform, Text: []byte("up")},
+		"74 <134>1 2026-01-02T14:04:05.678901+00:00 h1.example heroku web.1 - - a=b":          {Kind: syslog.Metrics, Text: []byte("a=b")},
+		"75 <172>1 2026-01-02T14:04:05.678901+00:00 h1.example heroku web.1 - - lost":         {Kind: syslog.Loss, Text: []byte("lost")},
+	} {
+		m.Time = noon
+		got := string(syslog.AppendFrame(nil, origin, m))
+		count, frame, _ := strings.Cut(got, " ")
+		if n, err := strconv.Atoi(count); err != nil || n != len(frame) {
+			t.Errorf("count %s of %d bytes", count, len(frame))
+		}
+		_, wanted, _ := strings.Cut(want, " ")
+		if frame != wanted {
+			t.Errorf("got %q, want %q", frame, wanted)
+		}
+	}
+}
+
+func TestHeadersCannotBeForged(t *testing.T) {
+	bad := syslog.Origin{Host: "a b\n<1>" + strings.Repeat("x", 300), Process: ""}
+	got := string(syslog.AppendFrame(nil, bad, syslog.Message{Time: noon}))
+	if want := " a?b?<1>" + strings.Repeat("x", 248) + " app - - - "; !strings.HasSuffix(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestKindOfPlatform(t *testing.T) {
+	for text, want := range map[string]syslog.Kind{
+		"source=web.1 dyno=heroku.1.2 sample#memory_total=21.00MB": syslog.Metrics,
+		"source=web.1 nothing":                 syslog.Platform,
+		"State changed from starting to up":    syslog.Platform,
+		" source=web.1 sample#memory_total=21": syslog.Platform,
+	} {
+		if got := syslog.KindOfPlatform([]byte(text)); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+}
+
+// strict takes what AppendFrame may write and nothing else.
+var strict = regexp.MustCompile(`^<(190|45|134|172)>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00) ([!-~]{1,255}) (app|heroku) ([!-~]{1,128}) - - `)
+
+// FuzzFrames has two messages in a row, each of any bytes: two frames come out, with those bytes. heroku/x and a
+// strict reading agree.
+func FuzzFrames(f *testing.F) {
+	f.Add("h", "web.1", []byte("hello"), []byte("world"), uint8(0), int64(0))
+	f.Add("", "\n", []byte("5 <190>1 - - - - -\n"), []byte("\x00\xff\x1b]0;\r\n"), uint8(1), int64(1767366245678901234))
+	f.Add("a b", "é", bytes.Repeat([]byte("x"), 20_000), []byte{}, uint8(3), int64(-1))
+	f.Fuzz(func(t *testing.T, host, process string, one, two []byte, kind uint8, nanos int64) {
+		o := syslog.Origin{Host: host, Process: process}
+		at := time.Unix(0, nanos)
+		texts := [][]byte{one, two}
+		var b []byte
+		for _, text := range texts {
+			before := len(b)
+			b = syslog.AppendFrame(b, o, syslog.Message{Kind: syslog.Kind(kind % 4), Time: at, Text: text})
+			if n := len(b) - before; n > syslog.MaxFrame {
+				t.Fatalf("frame of %d bytes", n)
+			}
+		}
+		rest := b
+		scanner := encoding.NewScanner(bytes.NewReader(b))
+		for i, text := range texts {
+			count, after, _ := bytes.Cut(rest, []byte(" "))
+			n, err := strconv.Atoi(string(count))
+			if err != nil || n > len(after) {
+				t.Fatalf("frame %d: count %q", i, count)
+			}
+			head := strict.FindSubmatch(after[:n])
+			if head == nil {
+				t.Fatalf("frame %d: %q", i, after[:n])
+			}
+			got := after[len(head[0]):n]
+			if !bytes.HasPrefix(text, got) || len(got) < min(len(text), 9_700) {
+				t.Fatalf("frame %d: text %q", i, got)
+			}
+			if said, err := time.Parse(time.RFC3339Nano, string(head[2])); err != nil || !said.Equal(at.Truncate(time.Microsecond)) && at.UnixNano() >= 0 {
+				t.Fatalf("frame %d: time %s, want %s", i, said, at)
+			}
+			if !scanner.Scan() {
+				t.Fatalf("frame %d: heroku/x: %v", i, scanner.Err())
+			}
+			m := scanner.Message()
+			if m.Message != string(got) || m.Hostname != string(head[3]) || m.Process != string(head[5]) {
+				t.Fatalf("frame %d: heroku/x reads %+v", i, m)
+			}
+			rest = after[n:]
+		}
+		if len(rest) > 0 || scanner.Scan() {
+			t.Fatalf("%q follows", rest)
+		}
+	})
+}

@@ -1,0 +1,84 @@
+package logs
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	quantumLines = 32       // of one stream before the next one's turn
+	quantumBytes = 64 << 10 // of one stream's texts likewise
+	// shareRate and shareBurst are what a dyno may say, in bytes a second and at once, and still go before those that
+	// wait for another turn. It is no limit: what nobody else wants is its too.
+	shareRate  = 64 << 10
+	shareBurst = 128 << 10
+	// lineCost is what a line costs beside its text.
+	lineCost = 64
+	// maxAhead is how many turns in a row may go to dynos that have just come, while others wait.
+	maxAhead = 16
+)
+
+// turns says whose stream is next. A dyno that has just something to say, and has said little, goes before those that
+// have had a turn and have more; each of the two lines is served in order. So a quiet dyno waits for a few turns, and
+// not for one of everybody. A dyno has one turn whatever its streams. Logs.mu guards it.
+type turns struct {
+	fresh []*dyno
+	more  []*dyno
+	ahead int // turns that went to fresh ones since one went to the others
+}
+
+func newShare() *rate.Limiter { return rate.NewLimiter(shareRate, shareBurst) }
+
+// push gives a stream a turn; it must have none yet. again: it has just had one and there is more.
+func (t *turns) push(s *stream, again bool) {
+	d := s.dyno
+	if d.waiting = append(d.waiting, s); len(d.waiting) == 1 {
+		t.line(d, !again)
+	}
+}
+
+func (t *turns) line(d *dyno, fresh bool) {
+	if fresh && d.within(time.Now()) {
+		t.fresh = append(t.fresh, d)
+	} else {
+		t.more = append(t.more, d)
+	}
+}
+
+// pop gives the next stream, nil if none waits.
+func (t *turns) pop() *stream {
+	d, fresh := t.next()
+	if d == nil {
+		return nil
+	}
+	s := d.waiting[0]
+	if d.waiting = d.waiting[1:]; len(d.waiting) > 0 {
+		t.line(d, fresh)
+	}
+	return s
+}
+
+func (t *turns) next() (d *dyno, fresh bool) {
+	from := &t.more
+	if fresh = len(t.fresh) > 0 && (t.ahead < maxAhead || len(t.more) == 0); fresh {
+		from = &t.fresh
+		t.ahead++
+	} else {
+		t.ahead = 0
+	}
+	if len(*from) == 0 {
+		return nil, false
+	}
+	d, *from = (*from)[0], (*from)[1:]
+	return d, fresh
+}
+
+func (d *dyno) within(now time.Time) bool { return d.share.TokensAt(now) > 0 }
+
+// charge takes what was read out of the dyno's share. Its debt stays below one turn's worth.
+func (d *dyno) charge(now time.Time, cost int) {
+	if d.within(now) {
+		d.share.ReserveN(now, min(cost, shareBurst))
+	}
+}
