@@ -42,7 +42,7 @@ test-integration: deps-test ## tests against real containerd, kernel and network
 	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)
 
 test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a line for each (root)
-	tools/contract.sh
+	@tools/contract.sh
 
 lint: vet imports ## vet, the import rule, golangci-lint with gofumpt
 	$(LINT) run

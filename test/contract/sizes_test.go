@@ -83,8 +83,8 @@ func sizeRules() []sentence {
 // refused checks that an order is refused with that code, and leaves no dyno.
 func (s *stage) refused(o *dynodv1.StartDynoRequest, want codes.Code) error {
 	id, err := s.start(o)
-	if status.Code(err) != want {
-		return fmt.Errorf("the order's answer is %v, want %v", err, want)
+	if wrong := unless(status.Code(err) == want, "the order's answer is %v, want %v", err, want); wrong != nil {
+		return wrong
 	}
 	_, err = s.API().GetDyno(s.ctx, &dynodv1.GetDynoRequest{DynoId: id})
 	return unless(status.Code(err) == codes.NotFound, "the refused dyno exists: %v", err)
@@ -132,8 +132,10 @@ func (s *stage) size(z size) error {
 	}
 	if memory > host.GetHost().GetCapacity().GetMemoryBytes() {
 		want := fmt.Sprintf("memory: %d bytes asked for", memory)
-		if _, err := s.start(o); status.Code(err) != codes.ResourceExhausted || !contains(err.Error(), want) {
-			return fmt.Errorf("the order's answer is %v, want %q", err, want)
+		_, err := s.start(o)
+		refused := status.Code(err) == codes.ResourceExhausted && contains(err.Error(), want)
+		if wrong := unless(refused, "the order's answer is %v, want %q", err, want); wrong != nil {
+			return wrong
 		}
 		memory = 64 * mib
 		memoryOf(memory)(o)
