@@ -91,6 +91,11 @@ func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
 		}
 		return n.make(ctx, r)
 	}
+	made := s.owner()
+	made.id = r.ID
+	if made == r.owner() {
+		return nil
+	}
 	if r.Space != s.Space || n.cfg.Sizes[r.Size].Bandwidth != n.cfg.Sizes[s.Size].Bandwidth {
 		return n.make(ctx, r)
 	}
