@@ -145,7 +145,7 @@ func TestStalledPull(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	})
-	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries, c.Stall = []string{host}, 300*time.Millisecond })
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries, c.Stall = []string{host}, 2*time.Second })
 	image := hostile(t, h.config.Stacks["small"], 0)
 	sum := pushed(t, host, image, func(*v1.Config) {})
 	large.Store(firstLayer(t, image))
@@ -153,7 +153,7 @@ func TestStalledPull(t *testing.T) {
 	a := runtime.Artifact{Image: &runtime.Image{Ref: host + "/app@" + sum}}
 	begun := time.Now()
 	_, err := h.Prepare(h.ctx, a)
-	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "no data from "+host+" for 300ms") {
+	if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "no data from "+host+" for 2s") {
 		t.Errorf("stalled: %v", err)
 	}
 	if took := time.Since(begun); took > 20*time.Second {

@@ -11,6 +11,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -19,16 +20,25 @@ import (
 	"github.com/dynod/dynod/runtime/transfer"
 )
 
-// answerTimeout bounds what has to be done although the caller has gone.
-const answerTimeout = 30 * time.Second
+const (
+	// answerTimeout bounds what has to be done although the caller has gone.
+	answerTimeout = 30 * time.Second
+	// leaseTime is longer than any fetch.
+	leaseTime = time.Hour
+)
 
-// pull brings an image from its registry. The lease keeps what has arrived until the view of its layers is made.
-func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transfer.Progress) error {
+// pull brings an image from its registry. The lease keeps what has arrived until the view of its layers is made, or
+// until it is over where the registry stopped in the middle: the next pull goes on from there.
+func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transfer.Progress) (err error) {
 	ctx, release, err := s.lease(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() {
+		if !errdefs.IsUnavailable(err) {
+			release()
+		}
+	}()
 	hosts := s.newHosts(ref, progress)
 	defer hosts.close()
 	_, err = s.client.Pull(ctx, name,
@@ -129,14 +139,14 @@ func (s *Store) forget(ctx context.Context, name string) error {
 
 // lease holds off containerd's garbage collector.
 func (s *Store) lease(ctx context.Context) (context.Context, func(), error) {
-	leased, done, err := s.client.WithLease(ctx)
+	leased, done, err := s.client.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(leaseTime))
 	if err != nil {
 		return nil, nil, fmt.Errorf("take lease: %w", err)
 	}
 	release := func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(leased), answerTimeout)
 		defer cancel()
-		_ = done(ctx) // else it expires by itself after a day
+		_ = done(ctx) // else it expires by itself
 	}
 	return leased, release, nil
 }
