@@ -300,3 +300,43 @@ func TestTenDynosFetchOnce(t *testing.T) {
 		t.Errorf("cached %+v", c)
 	}
 }
+
+// TestOwnURLIsTried is a dyno whose slug somebody else is just fetching from a URL that does not work.
+func TestOwnURLIsTried(t *testing.T) {
+	path, sum, err := lab.Slug(map[string]lab.File{"x": {Data: "own\n"}})
+	must(t, err)
+	asked, fail := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/good" {
+			http.ServeFile(w, r, path)
+			return
+		}
+		close(asked)
+		<-fail
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	h := newHost(t, func(c *runtime.Config) { c.AllowHTTP = true })
+	slug := func(path string) runtime.Artifact {
+		return runtime.Artifact{Slug: &runtime.Slug{URL: server.URL + path, SHA256: sum, Stack: "small"}}
+	}
+	bad, good := h.container(slug("/bad")), h.container(slug("/good"))
+	errs := make(chan error, 2)
+	go func() {
+		_, err := h.Runtime.Prepare(h.ctx, bad.ID, slug("/bad"))
+		errs <- err
+	}()
+	<-asked
+	joined := make(chan struct{})
+	go func() {
+		close(joined)
+		_, err := h.Runtime.Prepare(h.ctx, good.ID, slug("/good"))
+		errs <- err
+	}()
+	<-joined
+	close(fail)
+	first, second := <-errs, <-errs
+	if first == nil || second != nil {
+		t.Errorf("the bad URL: %v; the good one: %v", first, second)
+	}
+}

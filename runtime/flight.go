@@ -21,6 +21,7 @@ type Progress struct{ Fetched, Total int64 }
 // flight is a fetch that is under way, for however many wait for it.
 type flight struct {
 	transfer.Progress
+	from string // URL of a slug, which is secret
 
 	done chan struct{} // closed at the end
 	err  error         // good then
@@ -71,46 +72,57 @@ func total(flights []*flight) (p Progress) {
 	return p
 }
 
-// fetch waits until all that is needed is here.
+// fetch waits until all that is needed is here. A fetch that somebody else began from another URL may fail for that URL's
+// sake: then its own is tried.
 func (r *Runtime) fetch(ctx context.Context, n needs) error {
-	for _, f := range r.begin(n) {
+	for {
+		failed, err := wait(ctx, r.begin(n))
+		if failed == nil || failed.from == "" || failed.from == n.slug.URL {
+			return err
+		}
+	}
+}
+
+// wait returns the first of flights that failed, and why.
+func wait(ctx context.Context, flights []*flight) (*flight, error) {
+	for _, f := range flights {
 		select {
 		case <-f.done:
 			if f.err != nil {
-				return f.err
+				return f, f.err
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("wait for artifact: %w", ctx.Err())
+			return nil, fmt.Errorf("wait for artifact: %w", ctx.Err())
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // begin fetches image and slug side by side. Of images only those join who come with the same credentials: who may not
 // have one must not get it because somebody else is just fetching it.
 func (r *Runtime) begin(n needs) []*flight {
 	key := fmt.Sprintf("image %q %q %q", n.image.Name, n.image.Username, n.image.Password)
-	flights := []*flight{r.join(key, []string{imageKey(n.name)}, func(ctx context.Context, f *flight) error {
+	flights := []*flight{r.join(key, "", []string{imageKey(n.name)}, func(ctx context.Context, f *flight) error {
 		return r.images.Fetch(ctx, n.image, &f.Progress)
 	})}
 	if n.slug.SHA256 == "" {
 		return flights
 	}
 	slug := slugKey(n.slug.SHA256)
-	return append(flights, r.join(slug, []string{slug}, func(ctx context.Context, f *flight) error {
+	return append(flights, r.join(slug, n.slug.URL, []string{slug}, func(ctx context.Context, f *flight) error {
 		return r.slugs.Fetch(ctx, n.slug, &f.Progress)
 	}))
 }
 
 // join runs f unless it runs already under the same key. f ends with the Runtime, with nobody else, and holds what it
 // brings until then.
-func (r *Runtime) join(key string, holds []string, f func(context.Context, *flight) error) *flight {
+func (r *Runtime) join(key, from string, holds []string, f func(context.Context, *flight) error) *flight {
 	r.mu.Lock() // Close waits for what has begun before it, and nothing begins after
 	defer r.mu.Unlock()
 	if running := r.flights[key]; running != nil {
 		return running
 	}
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{from: from, done: make(chan struct{})}
 	if r.life.Err() != nil {
 		fl.err = fmt.Errorf("fetch artifact: the runtime is closed: %w", errdefs.ErrUnavailable)
 		close(fl.done)
