@@ -65,7 +65,7 @@ func TestBuildpacksImage(t *testing.T) {
 	image := imageOrder(buildpacksImage(t))
 	const where = " in /workspace, HOME=/home/cnb CNB_APP_DIR=/workspace uid 1000, "
 	worker := s.start(s.order(1, "worker.1", "", image))
-	s.await(worker, up)
+	s.output(worker, "stdout", "worker in ")
 	s.stop(worker)
 	s.await(worker, down)
 	if got := s.output(worker, "stdout", "Process exited with status 143"); len(got) != 1 || got[0] != "worker"+where+"0 arguments" {
@@ -97,18 +97,18 @@ func TestBuildpacksImage(t *testing.T) {
 func TestOddImage(t *testing.T) {
 	s := open(t, "")
 	config := v1.Config{
-		User: "root", Cmd: []string{"/bin/sh", "-c", "id -u; grep -c ' /etc ' /proc/mounts; exec sleep 600"}, WorkingDir: "/tmp",
+		User: "root", Cmd: []string{"/bin/sh", "-c", "id -u; grep -c ' /etc ' /proc/mounts; echo rea''dy; exec sleep 600"}, WorkingDir: "/tmp",
 		StopSignal: "SIGKILL", ExposedPorts: map[string]struct{}{"1/tcp": {}}, Volumes: map[string]struct{}{"/etc": {}},
 		Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "false"}},
 		Labels:      map[string]string{"containerd.io/gc.root": "x", "big": strings.Repeat("x", 100_000)},
 	}
 	odd := s.start(s.order(1, "worker.1", "", imageOrder(must(lab.Image(t.Context(), nil, config))(t))))
-	s.await(odd, up)
+	s.output(odd, "stdout", "ready")
 	s.stop(odd)
 	if d := s.await(odd, down); d.GetExit().GetCode() != 143 {
 		t.Errorf("exit %v", d.GetExit())
 	}
-	if got := s.output(odd, "stdout", "Process exited with status 143"); strings.Join(got, " ") != "1000 0" {
+	if got := s.output(odd, "stdout", "Process exited with status 143"); strings.Join(got, " ") != "1000 0 ready" {
 		t.Errorf("output %q", got)
 	}
 	config.WorkingDir = "/proc/self/fd"
