@@ -224,7 +224,8 @@ func TestRefusedBatches(t *testing.T) {
 	}
 }
 
-// TestGapIsTold has capture itself drop bytes: the count of lines is told where it is known, and one where it is not.
+// TestGapIsTold has capture itself drop bytes: the count of lines is told. A line of which a hole takes the end counts
+// as delivered and as dropped.
 func TestGapIsTold(t *testing.T) {
 	r, p := newReceiver(t), newPlex(t)
 	gate := make(chan struct{})
@@ -243,7 +244,8 @@ func TestGapIsTold(t *testing.T) {
 	close(gate)
 	h.over(id, pipes)
 	lines, dropped, lost := p.sum()
-	if dropped == 0 || lost != 0 || len(lines) < 5000 || int64(len(lines))+dropped > 40_000 {
+	const holes = 10 // at most
+	if sum := int64(len(lines)) + dropped; dropped == 0 || lost != 0 || len(lines) < 5000 || sum < 40_000 || sum > 40_000+holes {
 		t.Errorf("receiver has %d lines, was told of %d dropped and %d lost", len(lines), dropped, lost)
 	}
 }
