@@ -135,17 +135,17 @@ func TestReadsLittle(t *testing.T) {
 	const size = 100
 	line := strings.Repeat("z", size-1) + "\n"
 	n := 32 << 20 / size
-	for i := range n / 10 {
-		if err := w.Append([]byte(strings.Repeat(line, 10)), morning.Add(time.Duration(i)*time.Millisecond)); err != nil {
+	for i := range n / 2 {
+		if err := w.Append([]byte(strings.Repeat(line, 2)), morning.Add(time.Duration(i)*time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	late := morning.Add(time.Duration(n/10-10) * time.Millisecond)
+	late := morning.Add(time.Duration(n/2-50) * time.Millisecond)
 	for name, o := range map[string]logs.ReadOptions{
 		"tail":  {Tail: 100},
 		"since": {Tail: -1, Since: late},
 		"both":  {Tail: 100, Since: morning.Add(time.Second)},
-		"from":  {Tail: -1, From: map[logs.Stream]int64{logs.Stdout: int64(n/10*10-100) * size}},
+		"from":  {Tail: -1, From: map[logs.Stream]int64{logs.Stdout: int64(n/2*2-100) * size}},
 	} {
 		before := bytesRead(t)
 		lines := read(t, h, id, o)

@@ -104,6 +104,8 @@ type pipe struct {
 	delay  time.Duration
 	breaks int // every so many batches; 0: never
 
+	takes func([]logs.Line) []logs.Line // what of a batch is taken; nil: all
+
 	mu      sync.Mutex
 	rng     *rand.Rand
 	flying  int
@@ -141,7 +143,43 @@ func (p *pipe) Start(ctx context.Context, b logs.Batch) func() (logs.Ack, error)
 		if gone || ctx.Err() != nil {
 			return logs.Ack{}, errors.New("the line broke")
 		}
+		if p.takes != nil {
+			b.Lines = p.takes(b.Lines)
+		}
+		if len(b.Lines) == 0 {
+			return logs.Ack{}, nil
+		}
 		return p.receiver.Send(ctx, b)
+	}
+}
+
+// TestHalvesUnderWay has an upstream that now and then takes half a batch while others are under way, and then, as it
+// must, nothing that does not follow: all of it comes again.
+func TestHalvesUnderWay(t *testing.T) {
+	sink := &pipe{receiver: newReceiver(t), delay: time.Millisecond}
+	id, n := newID(), 0
+	sink.takes = func(lines []logs.Line) []logs.Line {
+		if n++; n%7 == 0 {
+			lines = lines[:len(lines)/2]
+		}
+		if lines[0].Offset > sink.of(id, logs.Stdout).next {
+			return nil
+		}
+		return lines
+	}
+	h := newHost(t, sink, nil)
+	p := h.open(id)
+	var want strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	write(t, p.Stdout, want.String())
+	h.over(id, p)
+	if got := sink.of(id, logs.Stdout); string(got.bytes) != want.String() || got.lost != 0 {
+		t.Errorf("received %d bytes of %d", len(got.bytes), want.Len())
+	}
+	if up, _ := h.Stats(); up.Lost != 0 || sink.most < 2 {
+		t.Errorf("stats: %+v, %d flew together", up, sink.most)
 	}
 }
 

@@ -70,8 +70,16 @@ func TestLogsAsks(t *testing.T) {
 		},
 		&dynodv1.StreamLogsRequest{DynoId: webID})
 	for _, bad := range [][]string{
-		{"--since", "-5m"}, {"--stream", "x"}, {"-n", "4294967296"}, {"--source", "x"}, {"--source", "app", "--stream", "stdout"},
-		{"--tail=x"}, {"--tail", "x"}, {"--tail=4294967296"}, {"web.2"}, {"--tail", "1", "2"},
+		{"--since", "-5m"},
+		{"--stream", "x"},
+		{"-n", "4294967296"},
+		{"--source", "x"},
+		{"--source", "app", "--stream", "stdout"},
+		{"--tail=x"},
+		{"--tail", "x"},
+		{"--tail=4294967296"},
+		{"web.2"},
+		{"--tail", "1", "2"},
 	} {
 		if got := run(t, a, "", append([]string{"logs", webID}, bad...)...); got.code != 2 || got.out != "" {
 			t.Errorf("%s: got %+v", bad, got)

@@ -42,8 +42,11 @@ func TestProgress(t *testing.T) {
 func TestLossPlus(t *testing.T) {
 	none, early, late := spool.Loss{}, spool.Loss{Lines: 1, Since: noon}, spool.Loss{Lines: 2, Since: noon.Add(1)}
 	for _, c := range []struct{ a, b, want spool.Loss }{
-		{none, none, none}, {none, late, late}, {early, none, early},
-		{early, late, spool.Loss{Lines: 3, Since: noon}}, {late, early, spool.Loss{Lines: 3, Since: noon}},
+		{none, none, none},
+		{none, late, late},
+		{early, none, early},
+		{early, late, spool.Loss{Lines: 3, Since: noon}},
+		{late, early, spool.Loss{Lines: 3, Since: noon}},
 	} {
 		if got := c.a.Plus(c.b); got != c.want {
 			t.Errorf("%+v and %+v are %+v", c.a, c.b, got)

@@ -68,6 +68,29 @@ func TestSendAgainAfterABreak(t *testing.T) {
 	}
 }
 
+// A few bytes that the peer's kernel has taken are not delivered if the peer ends the connection at once.
+func TestAnEndAfterwardsCounts(t *testing.T) {
+	cert, key := authority(t)
+	l, address := listen(t, cert, key)
+	go func() {
+		for range 2 {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			time.Sleep(5 * time.Millisecond) // its kernel has said by then that it has them
+			_ = conn.Close()
+		}
+	}()
+	s := sender(t, dialer(t, cert), address)
+	for range 2 {
+		if err := s.Send(limited(t), []byte("a few bytes")); err == nil {
+			t.Error("delivered")
+		}
+	}
+}
+
 // A peer that takes the connection and reads nothing holds a batch that its kernel does not take, until ctx ends.
 func TestSendToOneWhoDoesNotRead(t *testing.T) {
 	cert, key := authority(t)

@@ -148,7 +148,7 @@ func (s *stage) plex(certs string) *logplexServer {
 	go func() { done <- server.Serve(l) }()
 	s.t.Cleanup(func() {
 		_ = server.Close()
-		<-done
+		_ = <-done
 		if len(p.bad) > 0 {
 			s.t.Errorf("bad requests: %q", p.bad)
 		}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"sync"
 
@@ -58,7 +59,7 @@ type reader struct {
 // Read gives the reader back at the end of its message.
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.Decoder.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		r.home.Put(r)
 	}
 	return n, err
