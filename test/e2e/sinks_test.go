@@ -144,11 +144,11 @@ func (s *stage) plex(certs string) *logplexServer {
 	}))
 	p := &logplexServer{ids: map[string]bool{}}
 	server := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) }) // its error is that it is closed
 	s.t.Cleanup(func() {
 		_ = server.Close()
-		_ = <-done
+		serving.Wait()
 		if len(p.bad) > 0 {
 			s.t.Errorf("bad requests: %q", p.bad)
 		}
