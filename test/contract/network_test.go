@@ -14,6 +14,7 @@ import (
 
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 	"github.com/dynod/dynod/test/lab"
+	"github.com/dynod/dynod/test/rig"
 )
 
 func network() []sentence {
@@ -44,7 +45,28 @@ nc -l -p 8080 </dev/null & nc -l -p $PORT </dev/null & sleep 1; for p in 8080 $P
 			}
 			return s.run(`ip -4 addr show eth0 | awk '/inet/ {sub(".*/", "", $2); print "/" $2}'`).stdout("/30")
 		}},
+		{"N11", "Dynos of one private space reach one another on all ports; a dyno of another space, or of none, does not reach them.", (*stage).spaces},
 	}
+}
+
+// spaces asks a dyno of a space for two of its ports: from the space itself, from another one, and from none.
+func (s *stage) spaces() error {
+	in := func(space string) rig.Change {
+		return func(o *dynodv1.StartDynoRequest) { o.Spec.Metadata = &dynodv1.Metadata{Space: space} }
+	}
+	l := s.play(s.order("web.1", "httpd -p 6000 -h /tmp; exec ./web web", in("blue")), s.until(up), func(id string) error {
+		out, err := s.API().GetDyno(s.ctx, &dynodv1.GetDynoRequest{DynoId: id})
+		if err != nil {
+			return err
+		}
+		probe := fmt.Sprintf(`for p in 5000 6000; do nc -w 2 %s $p </dev/null >/dev/null 2>&1 && echo open || echo closed; done`, out.GetDyno().GetAddress())
+		return errors.Join(
+			s.run(probe, in("blue")).stdout("open", "open"),
+			s.run(probe, in("red")).stdout("closed", "closed"),
+			s.run(probe, in("")).stdout("closed", "closed"),
+		)
+	}, s.stop(""))
+	return l.err
 }
 
 // entry is what the outside found at a host's ports.
