@@ -36,9 +36,12 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	r.facts = facts{r.held.net, r.held.pid}
 	r.show()
 	waited := r.wait(ctx)
-	if r.rec.Spec.Attach == nil {
+	switch {
+	case !adopted && r.rec.Stop != nil: // ordered as the last step ended: dyno-init may not heed SIGTERM yet, and no app is there
+		r.kill(ctx, "")
+	case r.rec.Spec.Attach == nil:
 		r.launch(ctx)
-	} else {
+	default:
 		r.receive(ctx)
 	}
 	return r.supervise(ctx, waited)

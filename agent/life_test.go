@@ -215,6 +215,25 @@ func TestStopOvertakesStart(t *testing.T) {
 	}
 }
 
+// A stop order that comes as the start's last step ends is not left to a dyno-init that has no plan yet.
+func TestStopAsTheStartEnds(t *testing.T) {
+	for range 50 { // which of the two the runner sees first is chance
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t)
+			defer h.leave()
+			release := h.runtime.Hold("Start")
+			h.start(order(first, "worker.1"))
+			begun := time.Now()
+			release()
+			h.stop(first, 1)
+			h.phase(first, dyno.Down)
+			if took := time.Since(begun); took > 0 {
+				t.Errorf("the stop took %s", took)
+			}
+		})
+	}
+}
+
 // An accepted order outlives an absence of containerd.
 func TestStartIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
