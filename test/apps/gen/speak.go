@@ -13,7 +13,7 @@ import (
 	"github.com/dynod/dynod/test/exact/numbered"
 )
 
-// beat is how often a speaker with a rate wakes.
+// beat is how often a speaker with a rate wakes at most.
 const beat = 10 * time.Millisecond
 
 // speak writes both streams side by side until it is told to stop.
@@ -60,7 +60,7 @@ func (s *speaker) run(ctx context.Context) error {
 			break
 		}
 		if ahead := float64(s.bytes)/s.rate - time.Since(start).Seconds(); s.rate > 0 && ahead > 0 {
-			time.Sleep(beat)
+			time.Sleep(max(beat, time.Duration(ahead*float64(time.Second))))
 			continue
 		}
 		s.buf = s.buf[:0]
