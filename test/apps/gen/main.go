@@ -71,7 +71,7 @@ func appears(name string) {
 		if _, err := os.Stat(inDir(name)); err == nil {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
