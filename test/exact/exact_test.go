@@ -19,9 +19,9 @@ import (
 	"github.com/dynod/dynod/test/rig"
 )
 
-// bound is the spool of a dyno: what a steady one says in more than a minute, and a loud one in a few seconds.
+// config has a spool that holds what a steady dyno says in an outage, and not what a loud one says.
 const config = `[logs]
-spool_bytes = "16MiB"
+spool_bytes = "%dMiB"
 ingest_bytes_per_second = "0B"
 `
 
@@ -58,7 +58,7 @@ func TestNoLineIsLostOrDoubled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), r.size.limit)
 	defer cancel()
 	var err error
-	r.Stage, err = upstream.Open(ctx, l, config)
+	r.Stage, err = upstream.Open(ctx, l, fmt.Sprintf(config, r.size.spool))
 	check(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
