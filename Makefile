@@ -9,7 +9,8 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract lint vet imports format \
+.PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
+	bench-logs lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz cover clean
 
 help: ## list the targets
@@ -30,7 +31,7 @@ demo: deps build ## show the whole line on this machine in a minute, then clean 
 dev: deps build ## the same, left standing to play with (root)
 	go run ./test/demo -stay
 
-test: deps-test test-unit test-integration test-contract ## all tests
+test: deps-test test-unit test-integration test-contract test-logs ## all tests
 
 test-unit: ## tests that need neither root nor containerd
 	go test -race -short ./...
@@ -43,6 +44,15 @@ test-integration: deps-test ## tests against real containerd, kernel and network
 
 test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a line for each (root)
 	@tools/contract.sh
+
+test-logs: deps-test ## no log line lost, none doubled, over some kills and outages (root)
+	go test -count=1 -v -timeout 5m ./test/exact
+
+test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
+	go test -count=1 -v -timeout 50m ./test/exact -full
+
+bench-logs: deps-test ## what a log line costs, beside Docker and ctr, and the memory of 200 dynos; into build/ (root)
+	go run ./test/bench/logs
 
 lint: vet imports ## vet, the import rule, golangci-lint with gofumpt
 	$(LINT) run

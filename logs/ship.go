@@ -99,11 +99,12 @@ func (s *shipper) takeOff() *flight {
 func (s *shipper) launch(ctx context.Context) {
 	f := &flight{batch: s.number(s.batch.Lines), answer: make(chan answer, 1)}
 	s.drop()
+	follows := len(s.flights) > 0
 	s.flights = append(s.flights, f)
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	wait := func() (Ack, error) { return s.sink.Send(ctx, f.batch) }
 	if p, ok := s.sink.(Pipeline); ok {
-		wait = p.Start(ctx, f.batch)
+		wait = p.Start(ctx, f.batch, follows)
 	}
 	go func() {
 		defer cancel()

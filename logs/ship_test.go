@@ -115,9 +115,12 @@ type pipe struct {
 	broken  chan struct{} // closed when the present line breaks
 }
 
-func (p *pipe) Start(ctx context.Context, b logs.Batch) func() (logs.Ack, error) {
+func (p *pipe) Start(ctx context.Context, b logs.Batch, follows bool) func() (logs.Ack, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if follows && isClosed(p.broken) {
+		return func() (logs.Ack, error) { return logs.Ack{}, errors.New("the line is broken") }
+	}
 	if p.broken == nil || isClosed(p.broken) {
 		p.broken, p.last = make(chan struct{}), closed()
 	}
@@ -194,7 +197,9 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-func (p *pipe) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) { return p.Start(ctx, b)() }
+func (p *pipe) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) {
+	return p.Start(ctx, b, false)()
+}
 
 // TestBatchesUnderWay has a line with a long answer time that breaks often: several batches fly together, and every
 // byte arrives, in order.

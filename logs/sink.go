@@ -25,10 +25,11 @@ type Sink interface {
 
 // Pipeline is a Sink that may be given a batch while others are under way. Start puts it on its way and returns what
 // waits for its answer, which comes under the same contract as that of Send. Calls of Start do not overlap, and order
-// of the calls is order of the batches.
+// of the calls is order of the batches. A batch that follows others whose answers were not taken in yet goes the same
+// way as they or fails: if they are lost, nobody may get it before them.
 type Pipeline interface {
 	Sink
-	Start(ctx context.Context, b Batch) (wait func() (Ack, error))
+	Start(ctx context.Context, b Batch, follows bool) (wait func() (Ack, error))
 }
 
 // nowhere stands for an upstream that there is not.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -37,12 +38,14 @@ func NewShipper(upstream grpc.ClientConnInterface, host string) *Shipper {
 }
 
 // Send ships one batch and returns what the control plane says is delivered. After an error the stream is begun anew.
-func (s *Shipper) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) { return s.Start(ctx, b)() }
+func (s *Shipper) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) {
+	return s.Start(ctx, b, false)()
+}
 
 // Start ships one batch and returns what waits for its answer; batches before it may be without one yet. After an
-// error the stream is begun anew, and every batch on the old one has failed.
-func (s *Shipper) Start(ctx context.Context, b logs.Batch) func() (logs.Ack, error) {
-	l, err := s.open(ctx)
+// error the stream is begun anew, and every batch on the old one has failed; one that follows them fails too.
+func (s *Shipper) Start(ctx context.Context, b logs.Batch, follows bool) func() (logs.Ack, error) {
+	l, err := s.open(ctx, follows)
 	if err != nil {
 		return func() (logs.Ack, error) { return logs.Ack{}, err }
 	}
@@ -57,11 +60,14 @@ func (s *Shipper) Start(ctx context.Context, b logs.Batch) func() (logs.Ack, err
 	}
 }
 
-func (s *Shipper) open(ctx context.Context) (*link, error) {
+func (s *Shipper) open(ctx context.Context, follows bool) (*link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != nil {
 		return s.link, nil
+	}
+	if follows {
+		return nil, errors.New("ship logs: the stream of the batches before is lost")
 	}
 	var options []grpc.CallOption
 	if !s.plain {

@@ -153,7 +153,7 @@ func TestShipInAWindow(t *testing.T) {
 	s := rpc.NewShipper(p.conn, "h")
 	var waits []func() (logs.Ack, error)
 	for i := range 3 {
-		waits = append(waits, s.Start(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, int64(4*i), "abc")}}))
+		waits = append(waits, s.Start(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, int64(4*i), "abc")}}, len(waits) > 0))
 	}
 	stream := accept(t, p.batches)
 	for i := range 3 {
@@ -170,6 +170,34 @@ func TestShipInAWindow(t *testing.T) {
 	stream.refuse(status.Error(codes.InvalidArgument, "no"))
 	if _, err := waits[2](); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("refused: %v", err)
+	}
+}
+
+// A batch that follows one whose stream broke is not sent over a new one: it would arrive first.
+func TestShipKeepsOrderOverTrouble(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	batch := func(offset int64) logs.Batch {
+		return logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, offset, "abc")}}
+	}
+	lost := s.Start(limited(t), batch(0), false)
+	stream := accept(t, p.batches)
+	stream.receive()
+	stream.end()
+	if _, err := lost(); err == nil {
+		t.Error("a batch without an answer is delivered")
+	}
+	if _, err := s.Start(limited(t), batch(4), true)(); err == nil {
+		t.Error("a batch is delivered before the one that it follows")
+	}
+	again := s.Start(limited(t), batch(0), false)
+	stream = accept(t, p.batches)
+	if m := stream.receive(); m.GetDynos()[0].GetLines()[0].GetOffset() != 0 {
+		t.Errorf("got %v", m)
+	}
+	stream.send(delivered(1, first, 1, 4))
+	if _, err := again(); err != nil {
+		t.Error(err)
 	}
 }
 

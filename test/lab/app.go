@@ -24,6 +24,20 @@ func AppSlug(ctx context.Context) (file, sum string, err error) {
 	})
 }
 
+// Generator builds test/apps/gen, static, and returns the path of the program.
+func Generator(ctx context.Context) (string, error) {
+	return buildStatic(ctx, "gen", "./test/apps/gen")
+}
+
+// GeneratorSlug is a slug that holds Generator as ./gen.
+func GeneratorSlug(ctx context.Context) (file, sum string, err error) {
+	gen, err := Generator(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	return Slug(map[string]File{"gen": {From: gen, Mode: 0o755}})
+}
+
 // buildStatic leaves it to the go command to know whether anything has changed.
 func buildStatic(ctx context.Context, name, pkg string) (string, error) {
 	repo, err := repository()

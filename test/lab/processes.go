@@ -41,6 +41,18 @@ type process struct {
 	zombie bool
 }
 
+// Processes are the numbers of the lab's living processes: what its commands started, and what runs in its containers.
+func (l *Lab) Processes() ([]int, error) {
+	found, err := l.mark().find()
+	var pids []int
+	for _, p := range found {
+		if !p.zombie {
+			pids = append(pids, p.pid)
+		}
+	}
+	return pids, err
+}
+
 // find lists the lab's processes. Those that end during the look are left out.
 func (m mark) find() ([]process, error) {
 	pids, err := allPIDs()

@@ -23,11 +23,10 @@ import (
 	"github.com/dynod/dynod/test/lab"
 )
 
-// Where the two ends listen.
-const (
-	agentAddress = lab.HostAddress + ":7070"
-	planeAddress = lab.OutsideAddress + ":7071"
-)
+// PlaneAddress is where the agent looks for its control plane, in the lab's outside.
+const PlaneAddress = lab.OutsideAddress + ":7071"
+
+const agentAddress = lab.HostAddress + ":7070"
 
 // patience bounds every wait for a process to come up or go away.
 const patience = 30 * time.Second
@@ -70,7 +69,7 @@ func (r *Rig) config(containerd string, stacks map[string]string) string {
 	fmt.Fprintf(&b, "[api]\nlisten = %q\ncert = %q\nkey = %q\nca = %q\nallowed_clients = [\"plane\"]\n",
 		agentAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"))
 	fmt.Fprintf(&b, "[upstream]\naddress = %q\ncert = %q\nkey = %q\nca = %q\nserver_name = %q\nheartbeat = \"2s\"\n",
-		planeAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"), lab.OutsideAddress)
+		PlaneAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"), lab.OutsideAddress)
 	fmt.Fprintf(&b, "[artifacts]\nallow_file_urls = true\n[artifacts.stacks]\n")
 	for name, image := range stacks {
 		fmt.Fprintf(&b, "%q = %q\n", name, image)
@@ -85,9 +84,14 @@ func (r *Rig) runDir() string { return filepath.Join(r.Lab.Run(), "d") }
 
 func (r *Rig) path(name string) string { return filepath.Join(r.Lab.Dir(), name) }
 
+// PlaneFiles are the certificate and key of the control plane. Agents say that they are "agent".
+func (r *Rig) PlaneFiles() transport.TLSFiles {
+	return transport.TLSFiles{Cert: r.path("certs/plane.pem"), Key: r.path("certs/plane-key.pem"), CA: r.path("certs/ca.pem")}
+}
+
 // StartPlane starts the control plane.
 func (r *Rig) StartPlane() error {
-	cmd, err := r.start(r.Lab.Outside(), "plane.log", "dynoplane", "serve", "--listen", planeAddress, "--data", r.path("plane"),
+	cmd, err := r.start(r.Lab.Outside(), "plane.log", "dynoplane", "serve", "--listen", PlaneAddress, "--data", r.path("plane"),
 		"--cert", r.path("certs/plane.pem"), "--key", r.path("certs/plane-key.pem"), "--ca", r.path("certs/ca.pem"), "--allow", "agent")
 	r.plane = cmd
 	return err

@@ -1,0 +1,128 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+	"github.com/dynod/dynod/test/exact/numbered"
+)
+
+// Key names a stream.
+type Key struct {
+	Dyno   string
+	Stream dynodv1.LogStream
+}
+
+// Ledger is the accounts of all streams. It is safe for concurrent use.
+type Ledger struct {
+	mu       sync.Mutex
+	accounts map[Key]*account
+	errs     []error       // the first few
+	grown    chan struct{} // closed and made anew when something was taken
+}
+
+// NewLedger is empty.
+func NewLedger() *Ledger { return &Ledger{accounts: map[Key]*account{}, grown: make(chan struct{})} }
+
+// Expect says that a stream will be that of a seed. It must be said before its first line.
+func (l *Ledger) Expect(k Key, seed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(k).want = numbered.NewReader(seed)
+}
+
+func (l *Ledger) account(k Key) *account {
+	if l.accounts[k] == nil {
+		l.accounts[k] = &account{}
+	}
+	return l.accounts[k]
+}
+
+// Of is a stream's account and, if its seed is known, the count of what was taken and lost together.
+func (l *Ledger) Of(k Key) (Account, numbered.Count) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(k)
+	if a.want == nil {
+		return a.Account, numbered.Count{}
+	}
+	return a.Account, a.want.Count()
+}
+
+// Sum is the accounts of all streams together.
+func (l *Ledger) Sum() Account {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sum Account
+	for _, a := range l.accounts {
+		sum.Next += a.Next
+		sum.Delivered += a.Delivered
+		sum.Lost += a.Lost
+		sum.Gaps += a.Gaps
+		sum.Lines += a.Lines
+		sum.Doubles += a.Doubles
+	}
+	return sum
+}
+
+// Reach waits until a stream is taken so far.
+func (l *Ledger) Reach(ctx context.Context, k Key, next int64) error {
+	for {
+		l.mu.Lock()
+		have, grown := l.account(k).Next, l.grown
+		l.mu.Unlock()
+		if have >= next {
+			return nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return fmt.Errorf("%v: received %d of %d: %w", k, have, next, ctx.Err())
+		}
+	}
+}
+
+// Errors are the first things that were wrong.
+func (l *Ledger) Errors() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.errs
+}
+
+// Take takes the first most lines of a batch and refuses the others. It gives how far the streams of the batch are taken.
+func (l *Ledger) Take(dynos []*dynodv1.DynoLines, most int) map[Key]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	reached := map[Key]int64{}
+	for _, d := range dynos {
+		for _, line := range d.GetLines() {
+			k := Key{d.GetDynoId(), line.GetStream()}
+			a := l.account(k)
+			if most--; most < 0 {
+				a.behind = a.behind || line.GetOffset()+line.GetSize() > a.Next
+			} else if _, err := a.take(line); err != nil {
+				l.complain(fmt.Errorf("dyno %s, %s: %w", k.Dyno, k.Stream, err))
+			}
+			reached[k] = a.Next
+		}
+	}
+	close(l.grown)
+	l.grown = make(chan struct{})
+	return reached
+}
+
+// complain keeps the first few errors. The caller holds mu.
+func (l *Ledger) complain(err error) {
+	if len(l.errs) < 20 {
+		l.errs = append(l.errs, err)
+	}
+}
+
+// Complain notes something else that was wrong.
+func (l *Ledger) Complain(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.complain(err)
+}

@@ -1,0 +1,114 @@
+package upstream_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+	"github.com/dynod/dynod/test/exact/numbered"
+	"github.com/dynod/dynod/test/exact/upstream"
+)
+
+const id = "e4ac7000-0000-4000-8000-000000000000"
+
+var key = upstream.Key{Dyno: id, Stream: dynodv1.LogStream_LOG_STREAM_STDOUT}
+
+// cut makes lines of a stream as the platform does.
+func cut(seed uint64, n int) []*dynodv1.LogLine {
+	s := numbered.New(seed)
+	var lines []*dynodv1.LogLine
+	for at := int64(0); len(lines) < n; {
+		for rest := s.Next(nil); len(rest) > 0; {
+			l := &dynodv1.LogLine{Stream: key.Stream, Offset: at, Time: timestamppb.New(time.Unix(1, at))}
+			l.Continued = len(rest) > 10_001
+			l.Size = int64(len(rest))
+			if l.Continued {
+				l.Size = 10_000
+			}
+			l.Text = []byte(strings.TrimSuffix(string(rest[:l.Size]), "\n"))
+			lines, rest, at = append(lines, l), rest[l.Size:], at+l.Size
+		}
+	}
+	return lines[:n]
+}
+
+// TestLedger shows the ledger ways to be wrong, one at a time.
+func TestLedger(t *testing.T) {
+	const at = 500 // the line that is wrong
+	for name, c := range map[string]struct {
+		change func([]*dynodv1.LogLine) []*dynodv1.LogLine
+		says   string
+	}{
+		"nothing":        {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return l }, ""},
+		"twice":          {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return slices.Insert(l, at, l[at-9:at]...) }, ""},
+		"lost":           {lose(at, true), ""},
+		"lost untold":    {lose(at, false), "after"},
+		"reordered":      {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { l[at], l[at+1] = l[at+1], l[at]; return l }, "after"},
+		"other byte":     {edit(at, func(l *dynodv1.LogLine) { l.Text[0] ^= 1 }), "is wrong"},
+		"no newline":     {edit(at, func(l *dynodv1.LogLine) { l.Size-- }), "after"},
+		"cut":            {edit(at, func(l *dynodv1.LogLine) { l.Continued = true }), "is cut after"},
+		"no time":        {edit(at, func(l *dynodv1.LogLine) { l.Time = nil }), "has no time"},
+		"twice, changed": {again(at, func(l *dynodv1.LogLine) { l.Text[0] ^= 1 }), "is not the one that came before"},
+		"twice, later":   {again(at, func(l *dynodv1.LogLine) { l.Time.Nanos++ }), "is not the one that came before"},
+		"twice, shorter": {again(at, func(l *dynodv1.LogLine) { l.Size-- }), "never came before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := upstream.NewLedger()
+			l.Expect(key, 3)
+			lines := c.change(cut(3, 1000))
+			l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines}}, len(lines))
+			errs := l.Errors()
+			if c.says == "" && len(errs) > 0 || c.says != "" && (len(errs) == 0 || !strings.Contains(errs[0].Error(), c.says)) {
+				t.Errorf("said %v, want %q", errs, c.says)
+			}
+		})
+	}
+}
+
+func lose(at int, told bool) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
+	return func(l []*dynodv1.LogLine) []*dynodv1.LogLine {
+		if told {
+			l[at+1].LostBytes = l[at].GetSize()
+		}
+		return slices.Delete(l, at, at+1)
+	}
+}
+
+func edit(at int, how func(*dynodv1.LogLine)) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
+	return func(l []*dynodv1.LogLine) []*dynodv1.LogLine { how(l[at]); return l }
+}
+
+// again sends a line a second time, changed.
+func again(at int, how func(*dynodv1.LogLine)) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
+	return func(l []*dynodv1.LogLine) []*dynodv1.LogLine {
+		double := proto.CloneOf(l[at])
+		how(double)
+		return slices.Insert(l, at+1, double)
+	}
+}
+
+// What was refused is not taken before it has come again, and then wholly.
+func TestRefusedLinesComeAgain(t *testing.T) {
+	l := upstream.NewLedger()
+	l.Expect(key, 3)
+	lines := cut(3, 1000)
+	batch := func(from, to int) []*dynodv1.DynoLines {
+		return []*dynodv1.DynoLines{{DynoId: id, Lines: lines[from:to]}}
+	}
+	first := l.Take(batch(0, 400), 200)[key]
+	if first != lines[200].GetOffset() {
+		t.Errorf("half of a batch reaches %d", first)
+	}
+	if next := l.Take(batch(400, 600), 200)[key]; next != first {
+		t.Errorf("lines behind a refused one are taken up to %d", next)
+	}
+	l.Take(batch(200, 1000), 800)
+	if a, _ := l.Of(key); a.Lines != 1000 || len(l.Errors()) > 0 {
+		t.Errorf("%+v, %v", a, l.Errors())
+	}
+}

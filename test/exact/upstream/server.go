@@ -1,0 +1,103 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/dynod/dynod/agent/rpc/transport"
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+)
+
+// maxLines is what a batch may hold.
+const maxLines = 500
+
+// Server is an UpstreamService that writes into its Ledger and has its Faults.
+type Server struct {
+	dynodv1.UnimplementedUpstreamServiceServer
+	*Ledger
+	Faults
+
+	wire   *wire
+	server *grpc.Server
+}
+
+// Serve serves on a listener with mutual TLS for agents of one of the names, until Close.
+func Serve(l net.Listener, files transport.TLSFiles, agents []string) (*Server, error) {
+	config, err := transport.ServerTLS(files, agents)
+	if err != nil {
+		return nil, fmt.Errorf("serve upstream: %w", err)
+	}
+	s := &Server{Ledger: NewLedger(), wire: newWire(l)}
+	s.server = grpc.NewServer(append(transport.ServeOptions(), grpc.Creds(credentials.NewTLS(config)))...)
+	dynodv1.RegisterUpstreamServiceServer(s.server, s)
+	go func() { _ = s.server.Serve(s.wire) }() // it ends with Close only
+	return s, nil
+}
+
+// Down ends all connections and takes none until Up.
+func (s *Server) Down() { s.wire.down() }
+
+// Up takes connections again.
+func (s *Server) Up() { s.wire.up() }
+
+// Close ends the server.
+func (s *Server) Close() { s.server.Stop() }
+
+// Report acknowledges every report.
+func (s *Server) Report(stream grpc.BidiStreamingServer[dynodv1.ReportRequest, dynodv1.ReportResponse]) error {
+	for {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = stream.Send(&dynodv1.ReportResponse{Acknowledged: in.GetSequence()})
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// ShipLogs takes batches, each with the fault that is chosen for it.
+func (s *Server) ShipLogs(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest, dynodv1.ShipLogsResponse]) error {
+	for last := uint64(0); ; last++ {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, d := range in.GetDynos() {
+			n += len(d.GetLines())
+		}
+		if in.GetBatch() != last+1 || in.GetHost() == "" || n == 0 || n > maxLines {
+			s.Complain(fmt.Errorf("batch %d of %q with %d lines after batch %d", in.GetBatch(), in.GetHost(), n, last))
+		}
+		if err := s.treat(stream, in, n); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Server) treat(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest, dynodv1.ShipLogsResponse], in *dynodv1.ShipLogsRequest, n int) error {
+	f := s.choose()
+	if f == Refuse {
+		return refusal()
+	}
+	reached := s.Take(in.GetDynos(), f.most(n))
+	if f.cuts() {
+		s.wire.cut()
+		return status.Error(codes.Unavailable, "cut on purpose")
+	}
+	return stream.Send(f.answer(in.GetBatch(), reached))
+}
