@@ -67,6 +67,7 @@ func TestMemoryOverTheQuotaWithSwap(t *testing.T) {
 	over := s.await(s.start(s.order(2, "worker.2", "./web alloc 66 20ms", quota(64))), up)
 	vast := s.start(s.order(3, "worker.3", "./web alloc 256", quota(64)))
 	s.killedForMemory(vast, 195, 201)
+	s.output(over.GetId(), "stdout", "holding 66 MiB") // swap may be slow
 
 	var lines []string
 	s.check(rig.Await(t.Context(), "five samples over the quota", func() (bool, error) {
