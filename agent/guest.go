@@ -26,10 +26,15 @@ func newGuest() *guest {
 	return g
 }
 
+// started says whether the command was.
+func (g *guest) started() bool { return closed(g.begun) }
+
 // left says whether the client is gone.
-func (g *guest) left() bool {
+func (g *guest) left() bool { return closed(g.gone) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-g.gone:
+	case <-c:
 		return true
 	default:
 		return false
@@ -38,7 +43,7 @@ func (g *guest) left() bool {
 
 // lost is closed when the client is gone while that means something to the dyno, whose record is rec.
 func (g *guest) lost(rec dyno.Record) <-chan struct{} {
-	if g == nil || !rec.Abandonable() {
+	if g == nil || !g.started() || !rec.Abandonable() {
 		return nil
 	}
 	return g.gone

@@ -20,6 +20,7 @@ const demandOver = 10 * time.Second
 // it is gone.
 type ledger struct {
 	places int // dynos at most
+	slots  int // those with a higher number are held by dynos of an earlier configuration, and not handed out again
 	memory int64
 
 	changed chan struct{} // holds a token after a slot was handed out or freed
@@ -43,7 +44,7 @@ type freeSlot struct {
 
 // newLedger has slots beyond the places, so that some can rest.
 func newLedger(places, slots int, memory int64) *ledger {
-	l := &ledger{places: places, memory: memory, shares: map[string]share{}, changed: make(chan struct{}, 1)}
+	l := &ledger{places: places, slots: slots, memory: memory, shares: map[string]share{}, changed: make(chan struct{}, 1)}
 	for slot := range slots {
 		l.queue = append(l.queue, freeSlot{slot: slot})
 	}
@@ -108,7 +109,7 @@ func (l *ledger) free(id string) {
 	defer l.mu.Unlock()
 	s, held := l.shares[id]
 	delete(l.shares, id)
-	if held && s.slot >= 0 {
+	if held && s.slot >= 0 && s.slot < l.slots {
 		l.enqueue(s.slot)
 	}
 }

@@ -106,7 +106,7 @@ func (r *runner) judge(ctx context.Context, v vital) {
 	case v.out:
 		r.kill(ctx, dyno.R15, limits.LinesVast(int64(v.peak))...)
 		return
-	case r.rec.Spec.Metrics:
+	case r.rec.Spec.Metrics && !r.rec.Started.IsZero():
 		for _, line := range r.rec.LinesMetrics(v.memory, v.load, time.Now()) {
 			r.say(ctx, line)
 		}

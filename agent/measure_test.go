@@ -130,6 +130,19 @@ func TestRuntimeMetrics(t *testing.T) {
 	})
 }
 
+// A dyno that awaits its client runs no command, and has nothing to measure.
+func TestNoMetricsBeforeTheCommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		o := attachedOrder(first)
+		o.Spec.Metrics = true
+		h.start(o)
+		time.Sleep(21 * time.Second)
+		h.said(first, awaited...)
+	})
+}
+
 // The crash policy's state is the record's: the next agent waits for the same moment and goes on counting.
 func TestCrashPolicyOutlivesTheAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

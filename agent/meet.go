@@ -14,14 +14,19 @@ const (
 	dialAgain = time.Second
 )
 
-// meet connects each life of a dyno to the client that waits elsewhere, until the dyno is gone or ctx ends.
-func (a *Agent) meet(ctx context.Context, id, url string) {
-	for ctx.Err() == nil && a.awaiting(ctx, id) == nil {
+// meet connects a dyno to the client that waits elsewhere, until the dyno takes none any more or ctx ends.
+func (a *Agent) meet(ctx context.Context, r *runner, id, url string) {
+	select {
+	case <-r.received: // what an earlier agent wrote down of a client may not hold
+	case <-r.done:
+		return
+	}
+	for !closed(r.done) && ctx.Err() == nil && a.awaiting(ctx, id) == nil {
 		conn := a.dial(ctx, id, url)
 		if conn == nil {
 			continue
 		}
-		if err := a.host(ctx, id, conn); err != nil && ctx.Err() == nil {
+		if err := a.host(ctx, r, id, conn); err != nil && ctx.Err() == nil {
 			a.Log.Warn("rendezvous", "dyno", id, "err", err)
 		}
 		_ = conn.Close()
@@ -65,11 +70,7 @@ func (a *Agent) idle(ctx context.Context, d time.Duration) bool {
 
 // host makes the connection the dyno's client, and returns when the dyno has ended and its output is delivered, or the
 // connection is lost.
-func (a *Agent) host(ctx context.Context, id string, conn io.ReadWriteCloser) error {
-	r := a.find(id)
-	if r == nil {
-		return errGone
-	}
+func (a *Agent) host(ctx context.Context, r *runner, id string, conn io.ReadWriteCloser) error {
 	s, err := a.seat(ctx, r, id)
 	if err != nil {
 		return err
@@ -84,7 +85,8 @@ func (a *Agent) host(ctx context.Context, id string, conn io.ReadWriteCloser) er
 	defer stop()
 	go func() {
 		_, _ = io.Copy(s, conn)
-		cancel() // the end of what it sends is the end of the client
+		_, _ = io.Copy(io.Discard, conn) // what the command does not take any more
+		cancel()                         // the end of what it sends is the end of the client
 	}()
 	_, _ = io.WriteString(conn, s.Reason)
 	delivered := make(chan struct{})

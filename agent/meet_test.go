@@ -65,3 +65,23 @@ func TestRendezvousGoesOnAfterRestart(t *testing.T) {
 		h.leave()
 	})
 }
+
+// An agent that dies between a client's coming and the launch has lost the client; the next one asks for it again.
+func TestRendezvousOfARestartBeforeTheLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		release := h.runtime.Hold("Launch")
+		h.start(rendezvousOrder(first))
+		if s := h.phase(first, dyno.Starting); s.Client.Came.IsZero() {
+			t.Fatalf("no client has come: %+v", s.Client)
+		}
+		h.leave()
+		release()
+		h.meet.Fail(errors.New("nobody there"))
+		h.arrive()
+		if n := len(h.meet.URLs()); n != 2 {
+			t.Errorf("dialled %d times in all", n)
+		}
+		h.leave()
+	})
+}

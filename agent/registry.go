@@ -27,7 +27,7 @@ func (a *Agent) claim(id string) (r *runner, mine bool) {
 func (a *Agent) newRunner(id string) *runner {
 	return &runner{
 		Parts: a.Parts, cfg: a.cfg, ledger: a.ledger, board: a.board, log: a.Log.With("dyno", id),
-		orders: make(chan order), done: make(chan struct{}), quit: func() {}, held: &holding{},
+		orders: make(chan order), received: make(chan struct{}), done: make(chan struct{}), quit: func() {}, held: &holding{},
 	}
 }
 
@@ -51,7 +51,7 @@ func (a *Agent) let(r *runner, lead func(context.Context)) {
 	r.show()
 	if url := r.rec.Spec.Secret.RendezvousURL; url != "" && !r.rec.Ended() {
 		life, id := a.life, r.rec.ID
-		a.group.Go(func() { a.meet(life, id, url) })
+		a.group.Go(func() { a.meet(life, r, id, url) })
 	}
 	a.group.Go(func() {
 		defer close(r.done)

@@ -27,9 +27,10 @@ type runner struct {
 	quit   context.CancelFunc // makes run return; the dyno stays as it is
 	done   chan struct{}      // closed when the runner has returned
 
-	guest *guest   // client of an attached dyno, once one has come in this life
-	held  *holding // what the newest life has taken from the host; its steps' while one runs
-	facts facts    // what is shown of it
+	guest    *guest        // client of an attached dyno, once one has come in this life
+	received chan struct{} // closed when the record of an attached dyno says whether it still awaits one
+	held     *holding      // what the newest life has taken from the host; its steps' while one runs
+	facts    facts         // what is shown of it
 }
 
 // facts are what the board shows of a holding.

@@ -169,13 +169,15 @@ func (a *Agent) seat(ctx context.Context, r *runner, id string) (*Session, error
 	}
 	select {
 	case <-g.begun:
-		return a.session(r, id, g), nil
 	case <-g.ended:
 		err = fmt.Errorf("the dyno has ended before its command ran: %w", errdefs.ErrFailedPrecondition)
 	case <-r.done:
 		err = errLeaving
 	case <-ctx.Done():
 		err = ctx.Err()
+	}
+	if g.started() { // whatever came next: its output and its exit are the caller's
+		return a.session(r, id, g), nil
 	}
 	g.leave()
 	return nil, err
@@ -193,6 +195,9 @@ func (a *Agent) session(r *runner, id string, g *guest) *Session {
 			case <-g.ended:
 				return g.exit, nil
 			case <-r.done:
+				if closed(g.ended) {
+					return g.exit, nil
+				}
 				return dyno.Exit{}, errLeaving
 			case <-ctx.Done():
 				return dyno.Exit{}, ctx.Err()

@@ -115,6 +115,25 @@ func (h *host) prepared(want ...int) {
 	}
 }
 
+// A slot beyond those of the configuration, which an earlier one gave to a dyno, is given to no other.
+func TestSlotOfAnEarlierConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(2))
+		h.start(order(first, "worker.1"))
+		h.start(order(second, "worker.2"))
+		h.leave()
+		h.config.Slots, h.config.KeepFinished = 1, 0
+		h.arrive()
+		defer func() { h.leave() }()
+		h.stop(second, 1)
+		h.stop(first, 1)
+		time.Sleep(time.Minute)
+		if s := h.start(order(first, "worker.1")); s.Slot != 0 {
+			t.Errorf("got slot %d of a host with one", s.Slot)
+		}
+	})
+}
+
 func TestOrderDecidesTheNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, func(c *agent.Config) { c.Defaults.Policies = []string{"shut"} })

@@ -403,6 +403,12 @@ func TestRendezvous(t *testing.T) {
 	command := h.runtime.Command(first)
 	go func() { _, _ = client.Write([]byte("in")) }()
 	reads(t, command.Stdin, "in")
+	_ = command.Stdin.Close()
+	for range 2 { // what it does not take is no reason to hang up
+		if _, err := client.Write([]byte("more")); err != nil {
+			t.Errorf("input that the command does not take: %v", err)
+		}
+	}
 	_, _ = command.Stdout.WriteString("the last words")
 	h.runtime.Exit(first, runtime.Exit{Code: 3})
 	h.phase(first, dyno.Complete) // whether the client reads or not
