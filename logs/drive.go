@@ -106,7 +106,8 @@ func (dr *drain) read(m *merger, b *bundle) bool {
 		switch {
 		case err != nil:
 			dr.l.log.Warn("part of a spool is unreadable", "dyno", dr.d.id, "receiver", dr.n, "error", err)
-			continue
+			time.AfterFunc(readAgain, func() { poke(dr.wake) })
+			return false
 		case h == nil:
 			return false
 		case h.line.Lost > 0 && len(b.lines) > 0:

@@ -2,6 +2,9 @@ package logs
 
 import "time"
 
+// readAgain is the pause after a spool could not be read.
+const readAgain = 100 * time.Millisecond
+
 // fill takes lines into the batch, every waiting dyno in its turn, until there are no more or it is full.
 func (s *shipper) fill() {
 	for !s.full() {
@@ -25,11 +28,15 @@ func (s *shipper) pop() *stream {
 		if st == nil {
 			return nil
 		}
-		if st.news = false; !st.dyno.removed {
+		switch st.news = false; {
+		case st.dyno.removed:
+			s.sources[st].close()
+			delete(s.sources, st)
+		case st.barred: // since it got its turn; it gets another one afterwards
+			st.queued = false
+		default:
 			return st
 		}
-		s.sources[st].close()
-		delete(s.sources, st)
 	}
 }
 
@@ -40,7 +47,8 @@ func (s *shipper) take(st *stream) {
 		line, ok, err := src.next()
 		if err != nil {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
-			continue
+			s.again(st)
+			ok = false
 		}
 		if more = ok; ok {
 			s.batch.Lines = append(s.batch.Lines, line)
@@ -49,6 +57,16 @@ func (s *shipper) take(st *stream) {
 		}
 	}
 	s.endTurn(st, cost, more)
+}
+
+// again gives a stream that could not be read another turn in a while: the trouble may be the whole host's, as when it
+// is out of descriptors, and then stays.
+func (s *shipper) again(st *stream) {
+	time.AfterFunc(readAgain, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.enqueue(st)
+	})
 }
 
 // endTurn sends a stream with more to the end of the line.

@@ -49,6 +49,7 @@ type host struct {
 	t    testing.TB
 	cfg  logs.Config
 	sink logs.Sink
+	log  slog.Handler // nil: none
 	*logs.Logs
 	stop func()
 }
@@ -77,7 +78,11 @@ func newHost(t testing.TB, sink logs.Sink, change func(*logs.Config)) *host {
 
 func (h *host) begin() {
 	h.t.Helper()
-	l, err := logs.New(h.t.Context(), h.cfg, h.sink, slog.New(slog.DiscardHandler))
+	log := slog.New(slog.DiscardHandler)
+	if h.log != nil {
+		log = slog.New(h.log)
+	}
+	l, err := logs.New(h.t.Context(), h.cfg, h.sink, log)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,50 @@ func TestUnwantedDyno(t *testing.T) {
 		t.Errorf("given up: %+v, backlog %+v", up, h.Backlog())
 	}
 	p.Close()
+}
+
+// TestUnwantedDynoThatGoesOn has more to say all the while: once it has to wait, nothing of it is offered.
+func TestUnwantedDynoThatGoesOn(t *testing.T) {
+	r := newReceiver(t)
+	unwanted, other := newID(), newID()
+	waits := make(chan struct{})
+	var offers atomic.Int64 // while it has to wait
+	r.before = func(b logs.Batch) error {
+		i := slices.IndexFunc(b.Lines, func(l logs.Line) bool { return l.Dyno == unwanted })
+		switch {
+		case i < 0:
+			return nil
+		case isClosed(waits):
+			offers.Add(1)
+		case b.Lines[i].Size == 0: // the notice in place of its first line: the last try
+			close(waits)
+		}
+		return fmt.Errorf("no: %w", errdefs.ErrInvalidArgument)
+	}
+	h := newHost(t, r, nil)
+	p, q := h.open(unwanted), h.open(other)
+	done := make(chan struct{})
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
+		for !isClosed(done) {
+			<-pace.C
+			write(t, p.Stdout, "more\n")
+		}
+	})
+	<-waits
+	for i := range 3 {
+		write(t, q.Stdout, "line\n")
+		if err := r.reach(h.ctx(), int64(i+1)*5); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	talk.Wait()
+	if n := offers.Load(); n > 0 {
+		t.Errorf("offered %d times", n)
+	}
 }
 
 // line of batches: a Pipeline whose answers take a while, come in order, and now and then break all that is under way.

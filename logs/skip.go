@@ -56,15 +56,21 @@ func (dr *drain) skip(upTo spool.Cursor) error {
 	return err
 }
 
+// maxUnread is how many segments in a row may be unreadable until a survey is left at what it has.
+const maxUnread = 16
+
 // survey counts the lines that begin between two positions, and gives where the last of them ends.
 func (l *Logs) survey(k Key, from, to int64) (loss spool.Loss, end int64) {
 	src := newSource(l.dir(k.Dyno), k, from)
 	defer src.close()
-	for end = from; end < to; {
+	end = from
+	for unread := 0; end < to && unread < maxUnread; {
 		line, ok, err := src.next()
 		if err != nil {
+			unread++
 			continue
 		}
+		unread = 0
 		if !ok || line.Offset >= to {
 			break
 		}

@@ -72,8 +72,9 @@ func (n *Network) offenders() (ids []string) {
 		links, err := c.GetSetElements(&nftables.Set{Table: inetTable, Name: "offenders"})
 		for _, l := range links {
 			name, _, _ := bytes.Cut(l.Key, []byte{0})
-			if slot, ok := slotOfName(string(name)); ok {
-				ids = append(ids, n.health.in(slot))
+			slot, named := slotOfName(string(name))
+			if id := n.health.in(slot); named && id != "" { // it may be gone
+				ids = append(ids, id)
 			}
 		}
 		return err

@@ -28,7 +28,7 @@ const (
 type health struct {
 	mu        sync.Mutex
 	kept      map[string]Request // by id: Setup has promised them a network
-	broken    map[string]string  // by id: why nothing helps
+	broken    map[string]string  // by id: why nothing has helped yet
 	obstacles []string
 }
 
@@ -55,12 +55,12 @@ func (h *health) all() []Request {
 	return slices.Collect(maps.Values(h.kept))
 }
 
-// of is what a dyno was promised, unless it is gone or broken already.
+// of is what a dyno was promised, unless it is gone.
 func (h *health) of(id string) (Request, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r, ok := h.kept[id]
-	return r, ok && h.broken[id] == ""
+	return r, ok
 }
 
 // in is the dyno of a slot, empty if there is none.
@@ -73,12 +73,13 @@ func (h *health) in(slot int) string {
 	return ""
 }
 
-func (h *health) lose(id string, why error) {
+// lose notes why a dyno's network is broken. False: that is known.
+func (h *health) lose(id string, why error) (news bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.kept[id]; ok {
-		h.broken[id] = why.Error()
-	}
+	news = h.broken[id] != why.Error()
+	h.broken[id] = why.Error()
+	return news
 }
 
 func (h *health) block(obstacles []string) {
@@ -202,8 +203,9 @@ func (n *Network) sound(link *netlink.LinkAttrs, a netlink.Addr) bool {
 		a.IP.Equal(n.cfg.gateway(slot).AsSlice())
 }
 
-// mendDyno completes a dyno's network. Its namespace cannot be had again: whatever
-// runs in it is cut off.
+// mendDyno completes a dyno's network. What stands in the way may go: it is tried
+// again with every look. Its namespace cannot be had again: whatever runs in it is
+// cut off.
 func (n *Network) mendDyno(ctx context.Context, id string) {
 	release, err := n.dynos.take(ctx, id)
 	if err != nil {
@@ -221,10 +223,11 @@ func (n *Network) mendDyno(ctx context.Context, id string) {
 	if err == nil {
 		err = n.setup(ctx, r)
 	}
-	if err != nil && ctx.Err() == nil {
-		n.health.lose(id, err)
+	switch {
+	case err == nil:
+		n.health.keep(r)
+		n.log.Warn("mended a dyno's network", "dyno", id)
+	case ctx.Err() == nil && n.health.lose(id, err):
 		n.log.Error("a dyno's network is broken", "dyno", id, "err", err)
-		return
 	}
-	n.log.Warn("mended a dyno's network", "dyno", id)
 }

@@ -130,16 +130,14 @@ func TestSickDisk(t *testing.T) {
 		hurt     func(*disk)
 		heal     func(*disk)
 		vanished bool // what was in the spool goes
-		held     time.Duration
 	}{
-		"full": {func(t *testing.T) *disk { return tmpfs(t, "size=24m") }, (*disk).fill, (*disk).free, false, longest},
-		// It commits its journal each time before it says that it is full.
-		"full ext4": {ext4, (*disk).fill, (*disk).free, false, time.Second},
-		"no inodes": {func(t *testing.T) *disk { return tmpfs(t, "size=64m,nr_inodes=200") }, (*disk).fillInodes, (*disk).freeInodes, false, longest},
+		"full":      {func(t *testing.T) *disk { return tmpfs(t, "size=24m") }, (*disk).fill, (*disk).free, false},
+		"full ext4": {ext4, (*disk).fill, (*disk).free, false},
+		"no inodes": {func(t *testing.T) *disk { return tmpfs(t, "size=64m,nr_inodes=200") }, (*disk).fillInodes, (*disk).freeInodes, false},
 		"no spool": {
 			func(t *testing.T) *disk { return tmpfs(t, "size=64m") },
 			func(d *disk) { _ = os.RemoveAll(filepath.Join(d.dir, "spool")) },
-			func(d *disk) { _ = os.MkdirAll(filepath.Join(d.dir, "spool"), 0o700) }, true, longest,
+			func(d *disk) { _ = os.MkdirAll(filepath.Join(d.dir, "spool"), 0o700) }, true,
 		},
 		"no dynos": {
 			func(t *testing.T) *disk { return tmpfs(t, "size=64m") },
@@ -149,7 +147,7 @@ func TestSickDisk(t *testing.T) {
 					_ = os.RemoveAll(dyno)
 				}
 			},
-			func(*disk) {}, true, longest,
+			func(*disk) {}, true,
 		},
 		"a file instead": {
 			func(t *testing.T) *disk { return tmpfs(t, "size=64m") },
@@ -160,15 +158,15 @@ func TestSickDisk(t *testing.T) {
 			func(d *disk) {
 				_ = os.Remove(filepath.Join(d.dir, "spool"))
 				_ = os.Rename(filepath.Join(d.dir, "spool.away"), filepath.Join(d.dir, "spool"))
-			}, false, longest,
+			}, false,
 		},
-		"input/output error": {ext4, (*disk).die, (*disk).replace, true, longest},
+		"input/output error": {ext4, (*disk).die, (*disk).replace, true},
 	} {
-		t.Run(name, func(t *testing.T) { sick(t, c.disk(t), c.hurt, c.heal, c.vanished, c.held) })
+		t.Run(name, func(t *testing.T) { sick(t, c.disk(t), c.hurt, c.heal, c.vanished) })
 	}
 }
 
-func sick(t *testing.T, d *disk, hurt, heal func(*disk), vanished bool, held time.Duration) {
+func sick(t *testing.T, d *disk, hurt, heal func(*disk), vanished bool) {
 	cfg := configured(t, func(c *capture.Config) {
 		c.SpoolDir, c.SpoolBytes, c.SegmentBytes = filepath.Join(d.dir, "spool"), 1<<30, 64<<10
 	})
@@ -186,7 +184,7 @@ func sick(t *testing.T, d *disk, hurt, heal func(*disk), vanished bool, held tim
 	waitFor(t, "output in the spool", kept(300_000))
 	hurt(d)
 	f.reach(t, 2<<20)
-	f.wasFree(t, held)
+	f.wasFree(t)
 	p.kill()
 	p = spawn(t, cfg, m)
 	t.Cleanup(func() { p.kill() }) // before the disk is unmounted
@@ -216,7 +214,7 @@ func sick(t *testing.T, d *disk, hurt, heal func(*disk), vanished bool, held tim
 	if len(got.data) == 0 || got.lost == 0 || got.ends != 1 {
 		t.Errorf("%d bytes kept, %d lost, %d ends", len(got.data), got.lost, got.ends)
 	}
-	f.wasFree(t, held)
+	f.wasFree(t)
 	waitFor(t, "the other dyno's end", func() bool {
 		got := readStream(t, cfg.SpoolDir, during, spool.Stdout)
 		return int64(len(got.data))+got.lost == int64(len("meanwhile\n")) && got.ends == 1

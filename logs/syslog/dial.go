@@ -16,8 +16,8 @@ import (
 // dialTimeout is how long a receiver has to take a connection, and again for the TLS handshake.
 const dialTimeout = 10 * time.Second
 
-// Dialer connects to receivers: by TLS, whose names are checked, and never to a link-local address, where clouds serve
-// credentials, whatever a name resolves to.
+// Dialer connects to receivers: by TLS, whose names are checked, and never to an address where clouds serve credentials,
+// whatever a name resolves to.
 type Dialer struct{ roots *x509.CertPool }
 
 // NewDialer trusts the system's authorities, and those in caFile (PEM) if that is not empty.
@@ -49,12 +49,15 @@ func (d Dialer) TLS(serverName string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: d.roots, ServerName: serverName}
 }
 
+// metadata6 is where AWS serves credentials by IPv6: no link-local address.
+var metadata6 = netip.MustParseAddr("fd00:ec2::254")
+
 func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("parse address: %w", err)
 	}
-	if ip := ap.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
+	if ip := ap.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip == metadata6 || ip.IsUnspecified() || ip.IsMulticast() {
 		return fmt.Errorf("connect to %s: no address for log receivers: %w", ip, errdefs.ErrPermissionDenied)
 	}
 	return nil

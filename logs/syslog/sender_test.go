@@ -134,6 +134,7 @@ func TestWhomNotToTrust(t *testing.T) {
 		"another name":      {cert, strings.Replace(address, "localhost", "127.0.0.1", 1), "certificate"},
 		"link-local":        {cert, "syslog+tls://169.254.169.254", "no address for log receivers"},
 		"link-local, IPv6":  {cert, "syslog+tls://[::ffff:169.254.169.254]:80", "no address for log receivers"},
+		"metadata, IPv6":    {cert, "syslog+tls://[fd00:ec2::254]:443", "no address for log receivers"},
 		"unspecified":       {cert, "syslog+tls://0.0.0.0:80", "no address for log receivers"},
 	} {
 		err := sender(t, dialer(t, test.ca), test.url).Send(limited(t), []byte("x"))
