@@ -117,6 +117,16 @@ func (r *run) trouble(ctx context.Context) {
 	r.Server.Set(0)
 	r.Server.Up()
 	check(r.t, err)
+	r.complain()
+	if r.t.Failed() {
+		r.t.FailNow() // the rest would only wait for what cannot come
+	}
+}
+
+func (r *run) complain() {
+	for _, err := range r.Server.Errors() {
+		r.t.Error(err)
+	}
 }
 
 // flap takes the control plane away for a moment again and again, and for long in the middle.
@@ -184,9 +194,7 @@ func (r *run) end(ctx context.Context) {
 
 // compare holds what arrived against what the generators told.
 func (r *run) compare() {
-	for _, err := range r.Server.Errors() {
-		r.t.Error(err)
-	}
+	r.complain()
 	var said, lost int64
 	for _, s := range r.speakers {
 		for stream, want := range map[dynodv1.LogStream]any{stdout: s.said.Stdout, stderr: s.said.Stderr} {
