@@ -54,7 +54,11 @@ type cutter struct {
 	time   time.Time
 	end    int64 // of the last line: what lies between it and the next one is lost
 	lost   spool.Loss
+	spare  []byte // for texts
 }
+
+// spareBytes are allocated for texts at once.
+const spareBytes = 4 << 10
 
 // feed gives the bytes at a position; everything fed before must be used up.
 func (c *cutter) feed(p []byte, at int64) { c.rest, c.at = p, at }
@@ -108,13 +112,25 @@ func (c *cutter) missed(lines int64, since time.Time) {
 
 // take makes a line of what is held and n bytes more.
 func (c *cutter) take(n int) Line {
-	text := make([]byte, 0, len(c.held)+n)
-	text = append(append(text, c.held...), c.rest[:n]...)
+	text := append(append(c.room(len(c.held)+n), c.held...), c.rest[:n]...)
 	c.held = nil
 	c.rest, c.at = c.rest[n:], c.at+int64(n)
 	return Line{
 		Dyno: c.Dyno, Stream: c.Stream, Offset: c.offset, Size: int64(len(text)), Time: c.time, Text: text,
 	}
+}
+
+// room gives memory for a text of n bytes: short ones share a piece.
+func (c *cutter) room(n int) []byte {
+	if c.spare == nil || n > len(c.spare) {
+		if n > spareBytes/4 {
+			return make([]byte, 0, n)
+		}
+		c.spare = make([]byte, spareBytes)
+	}
+	text := c.spare[:0:n]
+	c.spare = c.spare[n:]
+	return text
 }
 
 func (c *cutter) done(l Line) Line {

@@ -118,8 +118,10 @@ func (s *shipper) number(lines []Line) Batch {
 	return Batch{ID: s.id, Lines: lines}
 }
 
-// drop begins a new batch.
-func (s *shipper) drop() { s.batch, s.bytes, s.due = Batch{}, 0, nil }
+// drop begins a new batch, with room for as many lines as the one before.
+func (s *shipper) drop() {
+	s.batch, s.bytes, s.due = Batch{Lines: make([]Line, 0, len(s.batch.Lines))}, 0, nil
+}
 
 // land takes in the answer to the oldest batch under way. If it was not taken whole, those behind it are waited for,
 // and everything that nobody has is read again; what was refused altogether comes first.
@@ -167,26 +169,47 @@ func (s *shipper) rewind() {
 
 // settle takes in an ack and gives the number of lines that are delivered. Of each stream these are the first ones.
 func (s *shipper) settle(b Batch, ack Ack) int {
-	reached, missing := map[Key]int64{}, map[Key]bool{}
-	var taken []Line
-	for _, line := range b.Lines {
-		k := Key{line.Dyno, line.Stream}
-		if missing[k] = missing[k] || line.End() > ack.Offsets[k]; !missing[k] {
-			reached[k] = line.End()
-			taken = append(taken, line)
-		}
-	}
-	if len(taken) > 0 {
-		s.stats.delivered(taken)
+	reached, t := progress(b.Lines, ack)
+	if t.lines > 0 {
+		s.stats.delivered(t)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, offset := range reached {
-		if d := s.dynos[k.Dyno]; d != nil {
-			s.acknowledge(d.stream(k.Stream), offset)
+	for k, r := range reached {
+		if d := s.dynos[k.Dyno]; d != nil && r.to > 0 {
+			s.acknowledge(d.stream(k.Stream), r.to)
 		}
 	}
-	return len(taken)
+	return t.lines
+}
+
+// reach is how far a stream is delivered.
+type reach struct {
+	acked   int64 // says the ack
+	to      int64 // end of the last line below it; 0: none is
+	missing bool  // a line is not: nor are those behind it
+}
+
+// progress holds lines against an ack. It looks streams up only where another one begins: it is called for every line.
+func progress(lines []Line, ack Ack) (map[Key]*reach, tally) {
+	reached, t := map[Key]*reach{}, tally{}
+	var k Key
+	var r *reach
+	for i := range lines {
+		line := &lines[i]
+		if r == nil || k.Stream != line.Stream || k.Dyno != line.Dyno {
+			k = Key{line.Dyno, line.Stream}
+			if r = reached[k]; r == nil {
+				r = &reach{acked: ack.Offsets[k]}
+				reached[k] = r
+			}
+		}
+		if r.missing = r.missing || line.End() > r.acked; !r.missing {
+			r.to = line.End()
+			t.add(line)
+		}
+	}
+	return reached, t
 }
 
 // acknowledge moves a stream's cursor. The caller holds mu.

@@ -56,13 +56,23 @@ type SinkStats struct {
 // counters are SinkStats that change.
 type counters struct{ batches, lines, bytes, errors, dropped, lost atomic.Int64 }
 
-func (c *counters) delivered(lines []Line) {
+func (c *counters) delivered(t tally) {
 	c.batches.Add(1)
-	c.lines.Add(int64(len(lines)))
-	for _, l := range lines {
-		c.bytes.Add(int64(len(l.Text)))
-		c.dropped.Add(l.LostLines)
-	}
+	c.lines.Add(int64(t.lines))
+	c.bytes.Add(t.bytes)
+	c.dropped.Add(t.dropped)
+}
+
+// tally counts some lines.
+type tally struct {
+	lines          int
+	bytes, dropped int64
+}
+
+func (t *tally) add(l *Line) {
+	t.lines++
+	t.bytes += int64(len(l.Text))
+	t.dropped += l.LostLines
 }
 
 func (c *counters) stats() SinkStats {

@@ -80,7 +80,7 @@ func (s *source) broken(p spool.Piece) (Line, bool) {
 func (s *source) giveBack() {
 	if s.buf != nil {
 		buffers.Put(s.buf)
-		s.buf = nil
+		s.buf, s.cutter.spare = nil, nil
 	}
 }
 

@@ -111,14 +111,16 @@ func classed(err error) error {
 func byDyno(lines []logs.Line) []*dynodv1.DynoLines {
 	var out []*dynodv1.DynoLines
 	index := map[string]*dynodv1.DynoLines{}
-	for _, l := range lines {
-		d := index[l.Dyno]
-		if d == nil {
-			d = &dynodv1.DynoLines{DynoId: l.Dyno}
-			index[l.Dyno] = d
-			out = append(out, d)
+	var d *dynodv1.DynoLines
+	for i, l := range toLines(lines) {
+		if id := lines[i].Dyno; d == nil || d.DynoId != id {
+			if d = index[id]; d == nil {
+				d = &dynodv1.DynoLines{DynoId: id}
+				index[id] = d
+				out = append(out, d)
+			}
 		}
-		d.Lines = append(d.Lines, toLine(l))
+		d.Lines = append(d.Lines, l)
 	}
 	return out
 }

@@ -81,11 +81,23 @@ func toHost(h agent.Host) *dynodv1.Host {
 	}
 }
 
-func toLine(l logs.Line) *dynodv1.LogLine {
-	return &dynodv1.LogLine{
-		Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: toTime(l.Time),
-		Text: l.Text, Continued: l.Continued, LostBytes: l.Lost,
+func toLine(l logs.Line) *dynodv1.LogLine { return toLines([]logs.Line{l})[0] }
+
+// toLines takes memory for all of them at once.
+func toLines(lines []logs.Line) []*dynodv1.LogLine {
+	made, times := make([]dynodv1.LogLine, len(lines)), make([]timestamppb.Timestamp, len(lines))
+	out := make([]*dynodv1.LogLine, len(lines))
+	for i := range lines {
+		l, m := &lines[i], &made[i]
+		m.Stream, m.Offset, m.Size = dynodv1.LogStream(l.Stream), l.Offset, l.Size
+		m.Text, m.Continued, m.LostBytes = l.Text, l.Continued, l.Lost
+		if !l.Time.IsZero() {
+			times[i].Seconds, times[i].Nanos = l.Time.Unix(), int32(l.Time.Nanosecond())
+			m.Time = &times[i]
+		}
+		out[i] = m
 	}
+	return out
 }
 
 // text makes an error's words fit for a string of the wire, which must be valid UTF-8: they may quote what a dyno's

@@ -44,15 +44,15 @@ func main() {
 	flag.IntVar(&b.dynos, "dynos", 200, "dynos for the measurement of memory; 0: none")
 	out := flag.String("o", "build/bench-logs.json", "file for the figures")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := b.run(ctx, *out); err != nil {
+	if err := b.run(*out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, file string) (err error) {
+func (b *bench) run(file string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	if err := os.Setenv("DYNOD_LOG_LEVEL", "info"); err != nil { // the lab's own configuration says debug
 		return err
 	}
