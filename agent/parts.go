@@ -17,7 +17,7 @@ import (
 )
 
 // Runtime runs one container per id. All methods may be called again at any time, from the goroutine of that id's
-// runner or a step of it; ctx bounds the wait, and what was begun is found again by the next call.
+// runner or a step of it, Exec and Signal from any goroutine; ctx bounds the wait, and what was begun is found again by the next call.
 type Runtime interface {
 	// Prepare brings the artifact to this host for a dyno, verified; it stays until Delete. A *runtime.ChecksumError means
 	// that it is not what was ordered.

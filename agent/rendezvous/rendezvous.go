@@ -87,13 +87,16 @@ func (d *Dialer) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// credentials is where a cloud serves them that is not link-local.
+var credentials = netip.MustParseAddr("fd00:ec2::254")
+
 // refuse looks at the address that a name resolved to.
 func refuse(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("parse address: %w", err)
 	}
-	if ip := ap.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
+	if ip := ap.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip == credentials || ip.IsUnspecified() || ip.IsMulticast() {
 		return fmt.Errorf("connect to %s: %w: not an address for clients", ip, errdefs.ErrPermissionDenied)
 	}
 	return nil

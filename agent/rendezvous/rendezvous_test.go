@@ -91,7 +91,7 @@ func TestServersThatAreNotTrusted(t *testing.T) {
 }
 
 func TestAddressesThatAreRefused(t *testing.T) {
-	for _, host := range []string{"169.254.169.254", "0.0.0.0", "224.0.0.1", "[fe80::1%25lo]", "[::ffff:169.254.169.254]"} {
+	for _, host := range []string{"169.254.169.254", "0.0.0.0", "224.0.0.1", "[fe80::1%25lo]", "[::ffff:169.254.169.254]", "[fd00:ec2::254]"} {
 		if _, err := dial(t, "", "rendezvous://"+host+":80/hidden"); err == nil || !strings.Contains(err.Error(), "not an address for clients") || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: got %v", host, err)
 		}
