@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,6 +123,11 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("an order that was overtaken by its stop: %s", s.Phase)
 		}
 		newer.Generation, newer.Spec.Command.Line = 7, "next release"
+		elsewhere := newer
+		elsewhere.Spec.Secret.LogSinks = []dyno.LogSink{{URL: "https://logs.example/"}}
+		if _, err := h.Start(t.Context(), elsewhere); !errdefs.IsAlreadyExists(err) || strings.Contains(err.Error(), "logs.example") {
+			t.Errorf("the next generation with other log sinks: %v", err)
+		}
 		h.start(newer)
 		if s := h.phase(first, dyno.Up); s.Generation != 7 || s.Spec.Command.Line != "next release" {
 			t.Errorf("the next generation: %+v", s)

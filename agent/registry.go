@@ -149,6 +149,8 @@ func repeated(rec dyno.Record, o StartOrder) (dyno.Record, error) {
 	switch {
 	case o.Generation < rec.Generation:
 		return rec, stale(o.Generation, rec.Generation)
+	case o.Generation > rec.Generation && rec.Ended() && rec.Released && !rec.Spec.SameSinks(o.Spec):
+		return rec, fmt.Errorf("dyno %s had other log sinks, which go with its id: %w", rec.ID, errdefs.ErrAlreadyExists)
 	case o.Generation > rec.Generation && rec.Ended() && rec.Released:
 		return rec, errReplace
 	case o.Generation > rec.Generation && rec.Stop != nil:

@@ -16,6 +16,11 @@ type LogSink struct {
 	Token string `json:"token,omitempty"`
 }
 
+// SameSinks says whether two orders have their lines go to the same places. Of values that are gone nobody knows.
+func (s Spec) SameSinks(other Spec) bool {
+	return s.Secret.Gone || other.Secret.Gone || slices.Equal(s.Secret.LogSinks, other.Secret.LogSinks)
+}
+
 // validateSinks never says what a URL or a token holds.
 func validateSinks(v *Invalid, sinks []LogSink) {
 	v.unless(len(sinks) <= MaxLogSinks, "spec.log_sinks", "must be at most %d", MaxLogSinks)

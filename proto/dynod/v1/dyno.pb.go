@@ -184,7 +184,7 @@ type DynoSpec struct {
 	TimeToLive *durationpb.Duration `protobuf:"bytes,14,opt,name=time_to_live,json=timeToLive,proto3" json:"time_to_live,omitempty"`
 	// Name of a network policy of the agent's configuration. Default: "default".
 	NetworkPolicy string `protobuf:"bytes,15,opt,name=network_policy,json=networkPolicy,proto3" json:"network_policy,omitempty"`
-	// Where the log lines go besides the upstream service.
+	// Where the log lines go besides the upstream service; they stay the same over the generations of a dyno id.
 	LogSinks []*LogSink `protobuf:"bytes,16,rep,name=log_sinks,json=logSinks,proto3" json:"log_sinks,omitempty"`
 	// Facts that are put into the dyno's environment and /etc/heroku/dyno.
 	Metadata *Metadata `protobuf:"bytes,17,opt,name=metadata,proto3" json:"metadata,omitempty"`
