@@ -12,6 +12,7 @@ import (
 const (
 	dialLimit = 10 * time.Second
 	dialAgain = time.Second
+	takeLimit = 10 * time.Second // to take the last output of a dyno that has ended
 )
 
 // meet connects a dyno to the client that waits elsewhere, until the dyno takes none any more or ctx ends.
@@ -97,6 +98,8 @@ func (a *Agent) host(ctx context.Context, r *runner, id string, conn io.ReadWrit
 		}
 	}()
 	_, err = s.Wait(ctx)
+	late := time.AfterFunc(takeLimit, func() { _ = conn.Close() })
+	defer late.Stop()
 	<-delivered
 	return err
 }
