@@ -248,9 +248,13 @@ func (s *server) tell() {
 			continue
 		}
 		m.Entries = append(m.Entries, Entry{ID: k.id, Stream: k.stream, End: c.pipe.writer.Offset(), Live: c.live})
-		if len(m.Entries) == maxEntries && !s.told(m) {
+		if len(m.Entries) < maxEntries {
+			continue
+		}
+		if !s.told(m) {
 			return
 		}
+		m.Entries = nil
 	}
 	if len(m.Entries) > 0 {
 		s.told(m)
