@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
 
 	"github.com/dynod/dynod/logs/logplex"
@@ -66,7 +67,10 @@ func (l *Logs) SetReceivers(id string, from Origin, receivers []Receiver) error 
 	for i, r := range receivers {
 		dr := &drain{l: l, d: d, n: i + 1, wake: make(chan struct{}, 1)}
 		var err error
-		if dr.out, dr.origin, err = l.outlets.open(r, from); err != nil || i >= MaxReceivers {
+		if dr.out, dr.origin, err = l.outlets.open(r, from); err == nil && i >= MaxReceivers {
+			err = fmt.Errorf("log receiver %d of at most %d: %w", dr.n, MaxReceivers, errdefs.ErrInvalidArgument)
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}

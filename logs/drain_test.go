@@ -296,6 +296,13 @@ func TestBadReceivers(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
+	many := make([]logs.Receiver, logs.MaxReceivers+1)
+	for i := range many {
+		many[i].URL = "https://hidden.example"
+	}
+	if err := h.SetReceivers(newID(), from, many); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("one too many: %v", err)
+	}
 	if err := h.SetReceivers("x", from, nil); !errdefs.IsInvalidArgument(err) {
 		t.Error(err)
 	}
