@@ -103,6 +103,9 @@ func TestOutOfMemoryEndsWithTheDyno(t *testing.T) {
 	if err := <-told; !errdefs.IsNotFound(err) && ctx.Err() == nil {
 		t.Errorf("got %v", err)
 	}
+	if _, err := h.OutOfMemory(ctx, d.ID); !errdefs.IsNotFound(err) && ctx.Err() == nil {
+		t.Errorf("who comes later: %v", err)
+	}
 }
 
 func TestRunnableThreadsAreCounted(t *testing.T) {

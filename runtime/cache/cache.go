@@ -93,8 +93,8 @@ func (c *Cache) Remove(remove func() error, keys ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, key := range keys {
-		if names := c.holding(key); len(names) > 0 {
-			return fmt.Errorf("remove %s: %w: in use by %s", key, errdefs.ErrFailedPrecondition, names[0])
+		if names := c.holding(key); len(names) > 0 { // which may hold a fetch's password
+			return fmt.Errorf("remove %s: %w: it has %d holders", key, errdefs.ErrFailedPrecondition, len(names))
 		}
 	}
 	if err := remove(); err != nil {

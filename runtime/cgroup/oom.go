@@ -89,6 +89,9 @@ func (g Group) AwaitOOM(ctx context.Context) error {
 		return ctx.Err()
 	}
 	notices, err := g.notices()
+	if err != nil && !g.Exists() {
+		err = errors.Join(errdefs.ErrNotFound, err)
+	}
 	if err != nil {
 		return fmt.Errorf("watch memory of %s: %w", g, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -48,17 +49,30 @@ func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transf
 		containerd.WithImageHandlerWrapper(s.expect(progress)),
 	)
 	if err != nil {
-		return fmt.Errorf("pull image %s: %w", name, err)
+		return fmt.Errorf("pull image %s: %w", name, unsigned{err})
 	}
 	return s.complete(ctx, ref.Name)
 }
 
-// expect counts the parts of an image that are not here yet, as they become known.
+// unsigned is an error of an HTTP client without the queries of its URLs: registries lead to storage by signed ones.
+type unsigned struct{ error }
+
+var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+
+func (u unsigned) Error() string { return query.ReplaceAllString(u.error.Error(), "$1") }
+func (u unsigned) Unwrap() error { return u.error }
+
+// expect counts the parts of an image that are not here yet, as they become known, and refuses those that containerd's
+// client would read into memory whatever their size.
 func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.Handler {
 	return func(next images.Handler) images.Handler {
 		return images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 			children, err := next.Handle(ctx, d)
-			for _, child := range children {
+			for i, child := range children {
+				config := i == 0 && images.IsManifestType(d.MediaType) // whatever it says it is
+				if err == nil && (config || !images.IsLayerType(child.MediaType)) {
+					err = s.small(ctx, child)
+				}
 				if _, missing := s.client.ContentStore().Info(ctx, child.Digest); isBlob(child) && errdefs.IsNotFound(missing) {
 					progress.Expect(child.Size)
 				}

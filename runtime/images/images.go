@@ -36,7 +36,7 @@ const (
 	keepLabel = "containerd.io/gc.root"
 	// view begins the name of the snapshot that keeps a chain of layers.
 	view = "view-"
-	// maxConfig bounds an image's configuration, in bytes, as registries bound manifests.
+	// maxConfig bounds an image's configuration and its manifests, in bytes, as registries bound manifests.
 	maxConfig = 4 << 20
 )
 
@@ -150,8 +150,8 @@ func (s *Store) describe(ctx context.Context, found containerd.Image) (Image, er
 	if err != nil {
 		return Image{}, err
 	}
-	if descriptor.Size > maxConfig {
-		return Image{}, fmt.Errorf("%w: it has %d bytes, more than %d", errdefs.ErrInvalidArgument, descriptor.Size, maxConfig)
+	if err := s.small(ctx, descriptor); err != nil {
+		return Image{}, err
 	}
 	blob, err := content.ReadBlob(ctx, s.client.ContentStore(), descriptor)
 	if err != nil {
@@ -170,6 +170,19 @@ func (s *Store) describe(ctx context.Context, found containerd.Image) (Image, er
 		Name: found.Name(), Chain: identity.ChainID(config.RootFS.DiffIDs).String(), diffs: config.RootFS.DiffIDs,
 		Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, Dir: c.WorkingDir, Buildpacks: buildpacks,
 	}, nil
+}
+
+// small refuses what is too large to be read into memory. A descriptor's own word does not do: nobody compares it with
+// what is here already.
+func (s *Store) small(ctx context.Context, d ocispec.Descriptor) error {
+	info, err := s.client.ContentStore().Info(ctx, d.Digest)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if size := max(d.Size, info.Size); size > maxConfig {
+		return fmt.Errorf("%w: it has %d bytes, more than %d", errdefs.ErrInvalidArgument, size, maxConfig)
+	}
+	return nil
 }
 
 // Layers are the directories of an image's layers, the topmost first; NotFound if it is not unpacked.
