@@ -20,12 +20,13 @@ func TestAgentThatDoesNotListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends, gate, done := map[string]int64{}, make(chan struct{}), make(chan error, 1)
+	ends, gate, done := map[string]int64{}, make(chan struct{}), make(chan struct{})
 	deaf := make(chan struct{})
 	heard := make(chan map[string]int64, 1)
 	const dynos, last = 1001, 200
 	go func() {
-		done <- c.Serve(context.Background(), func(entries []capture.Entry) {
+		defer close(done)
+		_ = c.Serve(context.Background(), func(entries []capture.Entry) {
 			for _, e := range entries {
 				ends[e.ID] = max(ends[e.ID], e.End)
 			}
