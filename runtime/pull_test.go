@@ -70,3 +70,20 @@ func TestSignedURLsStayOutOfErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRegistryLeadsToMetadata: a registry's storage is where a cloud serves credentials.
+func TestRegistryLeadsToMetadata(t *testing.T) {
+	host := registered(t, func(w http.ResponseWriter, r *http.Request) bool {
+		away := r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha256:")
+		if away {
+			http.Redirect(w, r, "http://169.254.169.254/latest/", http.StatusTemporaryRedirect)
+		}
+		return away
+	})
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	sum := pushed(t, host, hostile(t, h.config.Stacks["small"], 0), func(*v1.Config) {})
+	_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app@" + sum}})
+	if err == nil || !strings.Contains(err.Error(), "not an address for artifacts") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -84,7 +84,7 @@ func (h *hosts) credentials(host string) (username, password string, err error) 
 	return h.ref.Username, h.ref.Password, nil
 }
 
-// watch guards a client against servers that stop, and counts what it brings.
+// watch guards a client against servers that stop or lead where no image is, and counts what it brings.
 func (h *hosts) watch(client *http.Client) {
 	t, ok := client.Transport.(*http.Transport)
 	if !ok {
@@ -93,6 +93,7 @@ func (h *hosts) watch(client *http.Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.transports = append(h.transports, t)
+	t.DialContext = transfer.Dialer().DialContext
 	client.Transport = counter{transfer.Guard{Next: t, Limit: h.config.Stall}, h.progress}
 }
 

@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -29,11 +26,10 @@ const (
 // newClient is a client that goes only to the schemes allowed and never to a link-local address, where clouds
 // serve credentials, whatever a name resolves to.
 func newClient(config Config) *http.Client {
-	dialer := &net.Dialer{Control: refuseLinkLocal}
 	return &http.Client{
 		Transport: transfer.Guard{Limit: config.Stall, Next: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            dialer.DialContext,
+			DialContext:            transfer.Dialer().DialContext,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
@@ -46,17 +42,6 @@ func newClient(config Config) *http.Client {
 			return config.checkHTTP(r.URL)
 		},
 	}
-}
-
-func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("parse address: %w", err)
-	}
-	if ip := ap.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
-		return fmt.Errorf("connect to %s: %w: not an address for slugs", ip, errdefs.ErrPermissionDenied)
-	}
-	return nil
 }
 
 func (c Config) checkHTTP(u *url.URL) error {

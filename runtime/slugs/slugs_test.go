@@ -205,6 +205,7 @@ func TestRedirectsAndStatus(t *testing.T) {
 	mux.Handle("/file", http.RedirectHandler("file:///etc/passwd", http.StatusFound))
 	mux.Handle("/metadata", http.RedirectHandler("http://169.254.169.254/latest/", http.StatusFound))
 	mux.Handle("/metadata6", http.RedirectHandler("http://[fe80::1]/latest/", http.StatusFound))
+	mux.Handle("/metadata-aws", http.RedirectHandler("http://[fd00:ec2::254]/latest/", http.StatusFound))
 	mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusFound))
 	mux.HandleFunc("/broken", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	mux.HandleFunc("/short", func(w http.ResponseWriter, _ *http.Request) {
@@ -217,7 +218,8 @@ func TestRedirectsAndStatus(t *testing.T) {
 	slug := s.write(data)
 	for path, is := range map[string]func(error) bool{
 		"/file": errdefs.IsInvalidArgument, "/metadata": errdefs.IsPermissionDenied, "/metadata6": errdefs.IsPermissionDenied,
-		"/loop": func(err error) bool { return err != nil }, "/broken": errdefs.IsUnavailable, "/none": errdefs.IsNotFound,
+		"/metadata-aws": errdefs.IsPermissionDenied,
+		"/loop":         func(err error) bool { return err != nil }, "/broken": errdefs.IsUnavailable, "/none": errdefs.IsNotFound,
 		"/short": func(err error) bool { _, sum := errors.AsType[*slugs.ChecksumError](err); return err != nil && !sum },
 	} {
 		slug.URL = server.URL + path + "?signature=hidden"
