@@ -96,8 +96,8 @@ func (r *run) begin(ctx context.Context) {
 
 // trouble kills and flaps until there was enough of everything.
 func (r *run) trouble(ctx context.Context) {
-	r.killer = &killer{Stage: r.Stage, pause: 2 * time.Second}
-	r.Server.Set(5)
+	r.killer = &killer{Stage: r.Stage, pause: r.size.pause}
+	r.Server.Set(r.size.faults)
 	ctx, cancel := context.WithCancel(ctx)
 	flapped := make(chan struct{})
 	go func() { defer close(flapped); r.flap(ctx) }()

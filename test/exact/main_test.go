@@ -20,6 +20,8 @@ type size struct {
 	rate   int64         // bytes a second of each of their streams
 	flood  int64         // bytes of each stream of a dyno that says them as fast as they are taken
 	spool  int           // of a dyno, MiB
+	pause  time.Duration // between two kills at most
+	faults int64         // of a hundred batches
 	outage time.Duration // of the control plane, in which a dyno that says much must lose something
 	limit  time.Duration
 }
@@ -28,9 +30,15 @@ var full = flag.Bool("full", false, "1,000 kills and 20 million lines instead of
 
 func chosen() size {
 	if *full {
-		return size{kills: 1000, lines: 20_000_000, steady: 8, rate: 200_000, flood: 1 << 30, spool: 64, outage: 60 * time.Second, limit: 40 * time.Minute}
+		return size{
+			kills: 1000, lines: 20_000_000, steady: 8, rate: 200_000, flood: 1 << 30,
+			spool: 64, pause: time.Second, faults: 2, outage: 60 * time.Second, limit: 40 * time.Minute,
+		}
 	}
-	return size{kills: 40, lines: 300_000, steady: 3, rate: 100_000, flood: 64 << 20, spool: 16, outage: 12 * time.Second, limit: 150 * time.Second}
+	return size{
+		kills: 40, lines: 300_000, steady: 3, rate: 100_000, flood: 64 << 20,
+		spool: 16, pause: 2 * time.Second, faults: 5, outage: 12 * time.Second, limit: 150 * time.Second,
+	}
 }
 
 // TestMain also plays the capture of the control arm: "plain <file>".

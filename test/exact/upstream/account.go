@@ -35,7 +35,7 @@ type account struct {
 	Account
 	want   *numbered.Reader // nil: only order is checked
 	open   bool             // the last line had no end: a loss follows, or nothing
-	behind bool             // a line was refused on purpose: what follows it cannot be taken
+	behind int64            // end of the lines that were refused on purpose, or came behind such: they must come again
 	seen   []stamp          // ascending
 }
 
@@ -68,7 +68,8 @@ func (a *account) take(l *dynodv1.LogLine) (bool, error) {
 		return true, a.again(l)
 	}
 	switch begin := l.GetOffset() - l.GetLostBytes(); {
-	case begin > a.Next && a.behind:
+	case begin > a.Next && begin <= a.behind:
+		a.refuse(l)
 		return false, nil
 	case begin != a.Next:
 		return false, fmt.Errorf("line at %d (%d lost before it) after %d", l.GetOffset(), l.GetLostBytes(), a.Next)
@@ -76,7 +77,6 @@ func (a *account) take(l *dynodv1.LogLine) (bool, error) {
 	if err := errors.Join(a.shape(l), a.content(l)); err != nil {
 		return false, err
 	}
-	a.behind = false
 	a.Next, a.Lines = end, a.Lines+1
 	a.Delivered, a.Lost = a.Delivered+l.GetSize(), a.Lost+l.GetLostBytes()
 	if l.GetLostBytes() > 0 {
@@ -84,6 +84,10 @@ func (a *account) take(l *dynodv1.LogLine) (bool, error) {
 	}
 	a.remember(stampOf(l))
 	return true, nil
+}
+
+func (a *account) refuse(l *dynodv1.LogLine) {
+	a.behind = max(a.behind, l.GetOffset()+l.GetSize())
 }
 
 // again holds a line that came before to being the same in everything.

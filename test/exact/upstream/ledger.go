@@ -91,26 +91,30 @@ func (l *Ledger) Errors() []error {
 	return l.errs
 }
 
-// Take takes the first most lines of a batch and refuses the others. It gives how far the streams of the batch are taken.
-func (l *Ledger) Take(dynos []*dynodv1.DynoLines, most int) map[Key]int64 {
+// Take takes the first most lines of a batch and refuses the others. It gives how far the streams of the batch are
+// taken, and whether all of it is.
+func (l *Ledger) Take(dynos []*dynodv1.DynoLines, most int) (reached map[Key]int64, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	reached := map[Key]int64{}
+	reached, whole = map[Key]int64{}, true
 	for _, d := range dynos {
 		for _, line := range d.GetLines() {
 			k := Key{d.GetDynoId(), line.GetStream()}
 			a := l.account(k)
 			if most--; most < 0 {
-				a.behind = a.behind || line.GetOffset()+line.GetSize() > a.Next
-			} else if _, err := a.take(line); err != nil {
+				a.refuse(line)
+				whole = false
+			} else if taken, err := a.take(line); err != nil {
 				l.complain(fmt.Errorf("dyno %s, %s: %w", k.Dyno, k.Stream, err))
+			} else if !taken {
+				whole = false
 			}
 			reached[k] = a.Next
 		}
 	}
 	close(l.grown)
 	l.grown = make(chan struct{})
-	return reached
+	return reached, whole
 }
 
 // complain keeps the first few errors. The caller holds mu.

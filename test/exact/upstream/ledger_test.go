@@ -100,15 +100,26 @@ func TestRefusedLinesComeAgain(t *testing.T) {
 	batch := func(from, to int) []*dynodv1.DynoLines {
 		return []*dynodv1.DynoLines{{DynoId: id, Lines: lines[from:to]}}
 	}
-	first := l.Take(batch(0, 400), 200)[key]
-	if first != lines[200].GetOffset() {
-		t.Errorf("half of a batch reaches %d", first)
+	first, whole := l.Take(batch(0, 400), 200)
+	if first[key] != lines[200].GetOffset() || whole {
+		t.Errorf("half of a batch reaches %d, %t", first[key], whole)
 	}
-	if next := l.Take(batch(400, 600), 200)[key]; next != first {
-		t.Errorf("lines behind a refused one are taken up to %d", next)
+	if next, whole := l.Take(batch(400, 600), 200); next[key] != first[key] || whole {
+		t.Errorf("lines behind a refused one are taken up to %d, %t", next[key], whole)
 	}
 	l.Take(batch(200, 1000), 800)
 	if a, _ := l.Of(key); a.Lines != 1000 || len(l.Errors()) > 0 {
 		t.Errorf("%+v, %v", a, l.Errors())
+	}
+}
+
+// What comes behind refused lines with a hole between is wrong even so.
+func TestHoleBehindRefusedLines(t *testing.T) {
+	l := upstream.NewLedger()
+	lines := cut(3, 1000)
+	l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines[:400]}}, 200)
+	l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines[401:600]}}, 200)
+	if len(l.Errors()) == 0 {
+		t.Error("a hole is not seen")
 	}
 }

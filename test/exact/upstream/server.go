@@ -94,10 +94,13 @@ func (s *Server) treat(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest, 
 	if f == Refuse {
 		return refusal()
 	}
-	reached := s.Take(in.GetDynos(), f.most(n))
+	reached, whole := s.Take(in.GetDynos(), f.most(n))
 	if f.cuts() {
 		s.wire.cut()
 		return status.Error(codes.Unavailable, "cut on purpose")
+	}
+	if f == High && !whole {
+		f = None // it would acknowledge what was not taken
 	}
 	return stream.Send(f.answer(in.GetBatch(), reached))
 }
