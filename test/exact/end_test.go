@@ -31,7 +31,7 @@ func (r *run) end(ctx context.Context) {
 }
 
 // compare holds what arrived against what the generators told.
-func (r *run) compare() {
+func (r *run) compare(context.Context) {
 	r.complain()
 	var said, lost int64
 	for _, s := range r.speakers {

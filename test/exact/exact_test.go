@@ -46,11 +46,13 @@ type run struct {
 	speakers []*speaker
 	killer   *killer
 	outages  atomic.Int64
+	stage    string // what is under way
 }
 
 func TestNoLineIsLostOrDoubled(t *testing.T) {
-	l := lab.New(t)
 	r := &run{t: t, size: chosen()}
+	t.Cleanup(r.remains) // after the lab's own words
+	l := lab.New(t)
 	ctx, cancel := context.WithTimeout(t.Context(), r.size.limit)
 	defer cancel()
 	var err error
@@ -62,10 +64,27 @@ func TestNoLineIsLostOrDoubled(t *testing.T) {
 		}
 		_ = r.Close()
 	})
-	r.begin(ctx)
-	r.trouble(ctx)
-	r.end(ctx)
-	r.compare()
+	for _, s := range []struct {
+		name string
+		do   func(context.Context)
+	}{{"start", r.begin}, {"trouble", r.trouble}, {"end", r.end}, {"comparison", r.compare}} {
+		r.stage = s.name
+		s.do(ctx)
+	}
+}
+
+// remains says, where a failed test is looked at first, how far it came and how far each stream did.
+func (r *run) remains() {
+	if !r.t.Failed() || r.Stage == nil {
+		return
+	}
+	for _, s := range r.speakers {
+		for _, stream := range []dynodv1.LogStream{stdout, stderr} {
+			a, _ := r.Server.Of(upstream.Key{Dyno: s.id, Stream: stream})
+			r.t.Logf("%s %s: %+v, said %+v", s.id, stream, a, s.said)
+		}
+	}
+	r.t.Logf("it failed in its %s", r.stage)
 }
 
 // begin starts the dynos: steady ones, a loud one, and one that says much at once.
