@@ -58,7 +58,7 @@ type Config struct {
 	RunDir    string // on tmpfs: sockets and mount points; every directory above it must be searchable by all
 	Init      string // the dyno-init binary
 
-	CgroupParent  string            // "/dynos" if empty
+	CgroupParent  string            // "/dynos.slice/dynos.service" if empty
 	Stacks        map[string]string // image of each stack: a registry's reference or the path of an OCI archive
 	UserNamespace string            // UserNamespaceRequired if empty
 	FirstID       uint32            // host id of the first slot's id 0; each slot has 65536
@@ -77,7 +77,7 @@ type Config struct {
 
 func (c *Config) complete() error {
 	c.Namespace = or(c.Namespace, "dynod")
-	c.CgroupParent = or(c.CgroupParent, "/dynos")
+	c.CgroupParent = or(c.CgroupParent, "/dynos.slice/dynos.service")
 	c.UserNamespace = or(c.UserNamespace, UserNamespaceRequired)
 	c.MaxSlugBytes = or(c.MaxSlugBytes, 500_000_000)
 	c.Stall, c.Pause = or(c.Stall, 30*time.Second), or(c.Pause, 250*time.Millisecond)
