@@ -57,12 +57,10 @@ func TestPulseHasADeadline(t *testing.T) {
 	watched(t, os.Getpid())
 	ctx, cancel := context.WithCancel(t.Context())
 	err := systemd.Watchdog(ctx, func(beat context.Context) error {
-		<-beat.Done()
-		if ctx.Err() == nil {
-			cancel()
-			return beat.Err()
+		if _, bounded := beat.Deadline(); !bounded {
+			t.Error("a pulse may take for ever")
 		}
-		t.Error("the first pulse had no deadline")
+		cancel()
 		return nil
 	})
 	if err != nil {
