@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/dynod/dynod/runtime/cache"
+	"github.com/dynod/dynod/runtime/cgroup"
 	"github.com/dynod/dynod/runtime/images"
 	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/slugs"
@@ -122,6 +123,8 @@ type Runtime struct {
 	create  chan struct{} // holds a token for each container that is being made
 
 	diskQuota string
+	cgroups   cgroup.Tree
+	device    *device // that holds what dynos write; nil: none whose traffic can be limited
 
 	mu        sync.Mutex
 	flights   map[string]*flight
@@ -143,6 +146,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err != nil {
 		return nil, err
 	}
+	disk, err := findDevice(filepath.Join(config.Dir, "dynos"))
+	if err != nil {
+		return nil, err
+	}
 	held, err := openCache(config)
 	if err != nil {
 		return nil, err
@@ -161,7 +168,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
 		flights: map[string]*flight{}, processes: map[string]*process{},
-		sessions: map[*session]struct{}{}, diskQuota: diskQuota,
+		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroup.Host(), device: disk,
 	}, nil
 }
 
