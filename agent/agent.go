@@ -74,6 +74,22 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
+// Reload takes over Defaults, SampleEvery, KeepFinished, Keeping and Resolv, for orders and dynos that come from now on;
+// all else stays as New was told.
+func (a *Agent) Reload(next Config) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cfg.Defaults, a.cfg.SampleEvery, a.cfg.KeepFinished = next.Defaults, next.SampleEvery, next.KeepFinished
+	a.cfg.Keeping, a.cfg.Resolv = next.Keeping, next.Resolv
+}
+
+// settings are those in force.
+func (a *Agent) settings() Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cfg
+}
+
 // Ready is closed when orders are accepted.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
@@ -104,7 +120,7 @@ func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
 		return Status{}, err
 	}
 	var err error
-	if o.Spec, err = a.cfg.Defaults.Complete(o.Spec); err != nil {
+	if o.Spec, err = a.settings().Defaults.Complete(o.Spec); err != nil {
 		return Status{}, err
 	}
 	for {

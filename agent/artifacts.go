@@ -23,7 +23,7 @@ type Progress = runtime.Progress
 // could not have; every other error comes as the last of the sequence, DataLoss for a slug that is not what was asked
 // for. A caller who goes away does not stop the fetch.
 func (a *Agent) Prefetch(ctx context.Context, what dyno.Artifact, secret dyno.Secret) (iter.Seq2[Progress, error], error) {
-	if err := a.cfg.Defaults.Sources.ValidateArtifact(what, secret); err != nil {
+	if err := a.settings().Defaults.Sources.ValidateArtifact(what, secret); err != nil {
 		return nil, err
 	}
 	return a.Runtime.Fetch(ctx, artifact(what, secret)), nil
@@ -79,7 +79,7 @@ func (a *Agent) keepRoom(ctx context.Context) {
 			return
 		}
 		limited, cancel := context.WithTimeout(ctx, roomLimit)
-		if _, err := a.remove(limited, a.cfg.Keeping.Evict); err != nil && ctx.Err() == nil {
+		if _, err := a.remove(limited, a.settings().Keeping.Evict); err != nil && ctx.Err() == nil {
 			a.Log.Warn("remove unused artifacts", "err", err)
 		}
 		cancel()

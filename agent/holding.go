@@ -155,7 +155,10 @@ func (h *holding) container() runtime.Container {
 	l := h.rec.Spec.Limits
 	return runtime.Container{
 		ID: h.rec.ID, Slot: h.rec.Slot, Artifact: h.artifact(), Hostname: h.rec.ID,
-		Limits:    runtime.Limits{Memory: l.Memory, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids, Disk: l.Disk},
+		Limits: runtime.Limits{
+			Memory: l.Memory, MemoryHigh: l.Memory * l.MemoryHigh / 100, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids, Disk: l.Disk,
+			IO: runtime.IO{Weight: l.IOWeight, Bytes: l.IOBytes, Operations: l.IOOperations},
+		},
 		Namespace: h.net.Namespace, Sysfs: h.net.Sysfs,
 		Hosts:  fmt.Appendf(nil, "127.0.0.1\tlocalhost\n%s\t%s\n", h.net.Addr, h.rec.ID),
 		Resolv: h.resolv,

@@ -24,6 +24,7 @@ func (a *Agent) claim(id string) (r *runner, mine bool) {
 	return r, true
 }
 
+// newRunner copies the settings in force: a.mu is held.
 func (a *Agent) newRunner(id string) *runner {
 	return &runner{
 		Parts: a.Parts, cfg: a.cfg, ledger: a.ledger, board: a.board, log: a.Log.With("dyno", id),
@@ -170,12 +171,12 @@ func stale(got, have int64) error {
 
 // replace begins the next generation of an ended dyno. When that is refused, the old one stays as it was.
 func (a *Agent) replace(old *runner, o StartOrder) (Status, error) {
-	next := a.newRunner(o.ID)
 	a.mu.Lock()
 	if a.runners[o.ID] != old {
 		a.mu.Unlock()
 		return Status{}, errGone
 	}
+	next := a.newRunner(o.ID)
 	a.runners[o.ID] = next
 	old.quit()
 	a.mu.Unlock()

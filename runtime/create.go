@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/dynod/dynod/runtime/cgroup"
 	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/spec"
 )
@@ -41,12 +40,21 @@ type Container struct {
 
 // Limits is what a dyno may use. Zero means no limit of that kind, but no Swap is none.
 type Limits struct {
-	Memory    int64  // bytes
-	Swap      int64  // bytes beside Memory
-	CPUWeight uint64 // 1..10000, where 100 is a usual weight; relative to other dynos
-	CPUMilli  int64  // ceiling in thousandths of a CPU
-	Pids      int64  // processes and threads, dyno-init's few among them
-	Disk      int64  // bytes that it may write, where DiskQuota says that they are counted
+	Memory     int64  // bytes
+	Swap       int64  // bytes beside Memory
+	CPUWeight  uint64 // 1..10000, where 100 is a usual weight; relative to other dynos
+	CPUMilli   int64  // ceiling in thousandths of a CPU
+	Pids       int64  // processes and threads, dyno-init's few among them
+	MemoryHigh int64  // bytes above which it is slowed down; not on cgroup v1
+	IO         IO
+	Disk       int64 // bytes that it may write, where DiskQuota says that they are counted
+}
+
+// IO is what a dyno may ask of the disk that holds its files, each way.
+type IO struct {
+	Weight     uint64 // 1..10000, where 100 is usual; only on cgroup v2, and where the kernel knows the disk's costs
+	Bytes      uint64 // a second
+	Operations uint64 // a second
 }
 
 // Create makes a dyno's container, which then waits to be started. The artifact must have been prepared for it. A
@@ -145,18 +153,30 @@ func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
 func (r *Runtime) spec(c Container, p place) *specs.Spec {
 	d := spec.Dyno{
 		Rootfs: p.rootfs(), Init: r.config.Init, Launch: p.launch(), Cgroupfs: p.cgroupfs(),
-		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: string(r.group(c.ID)),
+		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: r.group(c.ID).String(),
 		FirstID: r.firstID(c.Slot), Mapped: r.config.mapped(),
-		Limits: spec.Limits{
-			Memory: c.Limits.Memory, Swap: c.Limits.Swap, CPUWeight: c.Limits.CPUWeight,
-			CPUMilli: c.Limits.CPUMilli, Pids: c.Limits.Pids,
-			Unified: cgroup.Unified(), NoSwap: !cgroup.SwapCounted(),
-		},
+		Limits: r.limits(c.Limits),
 	}
 	if c.Artifact.Slug != nil {
 		d.ReadOnly, d.Writable = true, writable
 	}
 	return spec.Build(d)
+}
+
+// limits are those that this host can hold.
+func (r *Runtime) limits(l Limits) spec.Limits {
+	limits := spec.Limits{
+		Memory: l.Memory, MemoryHigh: l.MemoryHigh, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids,
+		Unified: r.cgroups.Unified, NoSwap: !r.cgroups.SwapCounted(),
+	}
+	if r.cgroups.IOWeighted() {
+		limits.IO.Weight = l.IO.Weight
+	}
+	if r.device != nil {
+		limits.IO.Bytes, limits.IO.Operations = l.IO.Bytes, l.IO.Operations
+		limits.IO.Major, limits.IO.Minor = r.device.major, r.device.minor
+	}
+	return limits
 }
 
 // Start lets a created container run: dyno-init comes up and asks for its plan. Started already, or ended

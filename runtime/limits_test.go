@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,7 +39,9 @@ func TestProcessesAreLimited(t *testing.T) {
 
 func TestLimitsAreInTheCgroup(t *testing.T) {
 	h := newHost(t)
-	d := h.limited(runtime.Limits{Memory: 48 << 20, CPUWeight: 250, CPUMilli: 1500, Pids: 33})
+	d := h.limited(runtime.Limits{
+		Memory: 48 << 20, MemoryHigh: 40 << 20, CPUWeight: 250, CPUMilli: 1500, Pids: 33, IO: runtime.IO{Weight: 70, Bytes: 8 << 20, Operations: 900},
+	})
 	must(t, d.launchPlan(runtime.Plan{
 		Args: []string{"sh", "-c", "ulimit -n; ulimit -Hn; echo up; sleep 1000"}, Env: []string{"PATH=/bin"}, Dir: "/",
 		Rlimits: []runtime.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 321, Hard: 654}},
@@ -51,7 +54,16 @@ func TestLimitsAreInTheCgroup(t *testing.T) {
 	if cgroup.Unified() {
 		want = map[string]string{
 			"memory.max": "50331648", "memory.swap.max": "0", "memory.oom.group": "1",
-			"cpu.weight": "250", "cpu.max": "150000 100000", "pids.max": "33",
+			"cpu.weight": "250", "cpu.max": "150000 100000", "pids.max": "33", "memory.high": "41943040",
+			"io.max": disk(t, h.config.Dir) + " rbps=8388608 wbps=8388608 riops=900 wiops=900",
+		}
+		if cgroup.Host().IOWeighted() {
+			want["io.weight"] = "default 70"
+		}
+	} else {
+		for _, way := range []string{"read", "write"} {
+			want["blkio/blkio.throttle."+way+"_bps_device"] = disk(t, h.config.Dir) + " 8388608"
+			want["blkio/blkio.throttle."+way+"_iops_device"] = disk(t, h.config.Dir) + " 900"
 		}
 	}
 	for file, value := range want {
@@ -70,4 +82,15 @@ func TestLimitsAreInTheCgroup(t *testing.T) {
 	if _, err := h.Usage(h.ctx, d.ID); !errdefs.IsNotFound(err) {
 		t.Errorf("usage of nothing: %v", err)
 	}
+}
+
+// disk is the number of the disk below a directory, as lsblk knows it.
+func disk(t *testing.T, dir string) string {
+	t.Helper()
+	source, err := exec.Command("findmnt", "--noheadings", "--output", "SOURCE", "--target", dir).Output()
+	must(t, err)
+	numbers, err := exec.Command("lsblk", "--inverse", "--noheadings", "--list", "--output", "MAJ:MIN", strings.TrimSpace(string(source))).Output()
+	must(t, err)
+	all := strings.Fields(string(numbers))
+	return all[len(all)-1]
 }

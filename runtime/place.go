@@ -29,7 +29,7 @@ func (r *Runtime) place(id string) place {
 }
 
 func (r *Runtime) group(id string) cgroup.Group {
-	return cgroup.Group(filepath.Join(r.config.CgroupParent, id))
+	return r.cgroups.Group(filepath.Join(r.config.CgroupParent, id))
 }
 
 func (p place) rootfs() string   { return filepath.Join(p.run, "rootfs") }

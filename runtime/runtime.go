@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/dynod/dynod/runtime/cache"
+	"github.com/dynod/dynod/runtime/cgroup"
 	"github.com/dynod/dynod/runtime/images"
 	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/slugs"
@@ -58,7 +59,7 @@ type Config struct {
 	RunDir    string // on tmpfs: sockets and mount points; every directory above it must be searchable by all
 	Init      string // the dyno-init binary
 
-	CgroupParent  string            // "/dynos" if empty
+	CgroupParent  string            // "/dynos.slice/dynos.service" if empty
 	Stacks        map[string]string // image of each stack: a registry's reference or the path of an OCI archive
 	UserNamespace string            // UserNamespaceRequired if empty
 	FirstID       uint32            // host id of the first slot's id 0; each slot has 65536
@@ -77,7 +78,7 @@ type Config struct {
 
 func (c *Config) complete() error {
 	c.Namespace = or(c.Namespace, "dynod")
-	c.CgroupParent = or(c.CgroupParent, "/dynos")
+	c.CgroupParent = or(c.CgroupParent, "/dynos.slice/dynos.service")
 	c.UserNamespace = or(c.UserNamespace, UserNamespaceRequired)
 	c.MaxSlugBytes = or(c.MaxSlugBytes, 500_000_000)
 	c.Stall, c.Pause = or(c.Stall, 30*time.Second), or(c.Pause, 250*time.Millisecond)
@@ -122,6 +123,8 @@ type Runtime struct {
 	create  chan struct{} // holds a token for each container that is being made
 
 	diskQuota string
+	cgroups   cgroup.Tree
+	device    *device // that holds what dynos write; nil: none whose traffic can be limited
 
 	mu        sync.Mutex
 	flights   map[string]*flight
@@ -143,6 +146,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err != nil {
 		return nil, err
 	}
+	disk, err := findDevice(filepath.Join(config.Dir, "dynos"))
+	if err != nil {
+		return nil, err
+	}
 	held, err := openCache(config)
 	if err != nil {
 		return nil, err
@@ -161,7 +168,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
 		flights: map[string]*flight{}, processes: map[string]*process{},
-		sessions: map[*session]struct{}{}, diskQuota: diskQuota,
+		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroup.Host(), device: disk,
 	}, nil
 }
 

@@ -15,6 +15,11 @@ func Ready() error { return notify(daemon.SdNotifyReady) }
 // Stopping says that the service is on its way out.
 func Stopping() error { return notify(daemon.SdNotifyStopping) }
 
+// Reloading says that settings are being read again; Ready says that it is done.
+func Reloading() error {
+	return notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+}
+
 func notify(state string) error {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		return fmt.Errorf("notify service manager: %w", err)

@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"net"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -59,6 +60,16 @@ func TestNotify(t *testing.T) {
 		if got := m.heard(); got != c.want {
 			t.Errorf("manager heard %q, want %q", got, c.want)
 		}
+	}
+}
+
+func TestReloading(t *testing.T) {
+	m := newManager(t)
+	if err := systemd.Reloading(); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.heard(); !regexp.MustCompile(`^RELOADING=1\nMONOTONIC_USEC=[0-9]+\n?$`).MatchString(got) {
+		t.Errorf("manager heard %q", got)
 	}
 }
 

@@ -3,7 +3,9 @@ package systemd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -27,4 +29,20 @@ func Kept() (map[string]int, error) {
 		kept[f.Name()] = fd
 	}
 	return kept, nil
+}
+
+// Listener is the socket that the service manager listens on for this process; nil without one. A second call finds none.
+func Listener() (net.Listener, error) {
+	all, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("take listening socket: %w", err)
+	}
+	all = slices.DeleteFunc(all, func(l net.Listener) bool { return l == nil })
+	switch len(all) {
+	case 0:
+		return nil, nil
+	case 1:
+		return all[0], nil
+	}
+	return nil, fmt.Errorf("take listening socket: %d given, want one", len(all))
 }

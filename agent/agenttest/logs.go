@@ -17,6 +17,7 @@ type Logs struct {
 	lines map[string][]string
 	held  map[string]bool
 	to    map[string][]logs.Receiver
+	stall <-chan struct{}
 }
 
 // NewLogs is an empty one.
@@ -69,8 +70,21 @@ func (l *Logs) Restore(_ context.Context, id string, _, _ *os.File) error {
 	return nil
 }
 
+// Stall makes Platform hang, against its contract, until end is closed.
+func (l *Logs) Stall(end <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stall = end
+}
+
 // Platform keeps the line.
 func (l *Logs) Platform(_ context.Context, id string, _ time.Time, text string) error {
+	l.mu.Lock()
+	stall := l.stall
+	l.mu.Unlock()
+	if stall != nil {
+		<-stall
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines[id] = append(l.lines[id], text)

@@ -31,6 +31,7 @@ type Runtime struct {
 }
 
 type container struct {
+	made    runtime.Container
 	state   runtime.State
 	plan    *runtime.Plan
 	exited  chan struct{}
@@ -102,6 +103,16 @@ func (r *Runtime) Launches() int {
 	return r.launches
 }
 
+// Made is what a dyno's container was made of; zero before.
+func (r *Runtime) Made(id string) runtime.Container {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.containers[id]; c != nil {
+		return c.made
+	}
+	return runtime.Container{}
+}
+
 // Plan is what a dyno was launched with; nil before.
 func (r *Runtime) Plan(id string) *runtime.Plan {
 	r.mu.Lock()
@@ -155,7 +166,7 @@ func (r *Runtime) Create(ctx context.Context, c runtime.Container) error {
 	defer r.mu.Unlock()
 	if r.containers[c.ID] == nil {
 		r.creates++
-		r.containers[c.ID] = &container{state: runtime.StateCreated, exited: make(chan struct{}), out: make(chan uint64, 1)}
+		r.containers[c.ID] = &container{made: c, state: runtime.StateCreated, exited: make(chan struct{}), out: make(chan uint64, 1)}
 	}
 	return nil
 }

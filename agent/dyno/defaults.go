@@ -96,6 +96,7 @@ func (l Limits) over(size Limits) Limits {
 	l.Pids = or(l.Pids, size.Pids)
 	l.Files = or(l.Files, size.Files)
 	l.Disk = or(l.Disk, size.Disk)
+	l.MemoryHigh, l.IOWeight, l.IOBytes, l.IOOperations = size.MemoryHigh, size.IOWeight, size.IOBytes, size.IOOperations
 	return l
 }
 

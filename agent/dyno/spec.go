@@ -43,6 +43,11 @@ type Limits struct {
 	Pids       int64  `json:"pids"`                  // processes and threads
 	Files      uint64 `json:"files"`                 // open files of one process
 	Disk       int64  `json:"disk,omitempty"`        // bytes on disk that it may write; 0: no bound
+
+	MemoryHigh   int64  `json:"memory_high,omitempty"`   // percent of the quota above which it is slowed down; 0: none
+	IOWeight     uint64 `json:"io_weight,omitempty"`     // cgroup v2 scale, 100 is one share; 0: the kernel's default
+	IOBytes      uint64 `json:"io_bytes,omitempty"`      // of disk traffic a second, each way; 0: no bound
+	IOOperations uint64 `json:"io_operations,omitempty"` // of the disk a second, each way; 0: no bound
 }
 
 // Artifact is what a dyno runs: a slug on a stack, or an image.

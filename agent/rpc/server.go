@@ -56,23 +56,30 @@ func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCred
 	return &Server{grpc: s, health: h, lis: lis, leave: leave}
 }
 
-// ready refuses what could only be answered wrongly before the agent knows all dynos of its host.
-func ready(a *agent.Agent, method string) error {
+// takingOver is how long a call waits for an agent that still takes over its host's dynos: longer than a restart takes.
+const takingOver = 5 * time.Second
+
+// ready holds up what could only be answered wrongly before the agent knows all dynos of its host, and then refuses it.
+func ready(ctx context.Context, a *agent.Agent, method string) error {
 	service := "/" + dynodv1.AgentService_ServiceDesc.ServiceName + "/"
 	if !strings.HasPrefix(method, service) || method == dynodv1.AgentService_GetHost_FullMethodName {
 		return nil
 	}
+	late := time.NewTimer(takingOver)
+	defer late.Stop()
 	select {
 	case <-a.Ready():
 		return nil
-	default:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late.C:
 		return fmt.Errorf("the agent is still taking over this host's dynos: %w", errdefs.ErrUnavailable)
 	}
 }
 
 func readyUnary(a *agent.Agent) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if err := ready(a, info.FullMethod); err != nil {
+		if err := ready(ctx, a, info.FullMethod); err != nil {
 			return nil, err
 		}
 		return next(ctx, in)
@@ -81,7 +88,7 @@ func readyUnary(a *agent.Agent) grpc.UnaryServerInterceptor {
 
 func readyStream(a *agent.Agent) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-		if err := ready(a, info.FullMethod); err != nil {
+		if err := ready(stream.Context(), a, info.FullMethod); err != nil {
 			return err
 		}
 		return next(srv, stream)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -248,11 +249,15 @@ func TestNotReady(t *testing.T) {
 			return errors.Join(err, received(stream))
 		},
 	}
+	var all sync.WaitGroup
 	for name, call := range calls {
-		if err := call(); status.Code(err) != codes.Unavailable {
-			t.Errorf("%s: got %v", name, err)
-		}
+		all.Go(func() {
+			if err := call(); status.Code(err) != codes.Unavailable {
+				t.Errorf("%s: got %v", name, err)
+			}
+		})
 	}
+	all.Wait()
 	if out, err := h.GetHost(ctx, &dynodv1.GetHostRequest{}); err != nil || out.GetHost().GetContainerdReachable() {
 		t.Errorf("GetHost: got %v %v", out, err)
 	}

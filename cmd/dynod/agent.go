@@ -3,17 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/rendezvous"
@@ -28,33 +25,36 @@ import (
 )
 
 // runAgent puts the parts of the agent together and runs them until ctx ends or one of them fails.
-func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	lock, err := lockHost(cfg)
+func runAgent(ctx context.Context, s service) error {
+	hangups := make(chan os.Signal, 1) // one that comes early waits
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	lock, err := lockHost(s.cfg)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	upstream, err := dialUpstream(cfg)
+	upstream, err := dialUpstream(s.cfg)
 	if err != nil {
 		return err
 	}
-	parts, err := openParts(ctx, cfg, upstream, log)
+	parts, err := openParts(ctx, s.cfg, upstream, s.log)
 	if err != nil {
 		return err
 	}
 	defer parts.runtime.Close()
-	settings, err := agentConfig(cfg, parts.runtime.DiskQuota())
+	settings, err := agentConfig(s.cfg, parts.runtime.DiskQuota())
 	if err != nil {
 		return err
 	}
-	meet, err := rendezvous.New(cfg.Attach.RendezvousCA)
+	meet, err := rendezvous.New(s.cfg.Attach.RendezvousCA)
 	if err != nil {
 		return err
 	}
 	a := agent.New(agent.Parts{
-		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Store: parts.store, Log: log,
+		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Store: parts.store, Log: s.log,
 	}, settings)
-	servers, err := openServers(cfg, a, log)
+	doors, err := openDoors(s.cfg)
 	if err != nil {
 		return err
 	}
@@ -62,14 +62,15 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	group.Go(func() error { return parts.logs.Run(ctx) })
 	group.Go(func() error { return parts.network.Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
-	for _, s := range servers {
-		group.Go(func() error { return s.Run(ctx, a.Ready()) })
+	for _, server := range doors.servers(a, s.log) {
+		group.Go(func() error { return server.Run(ctx, a.Ready()) })
 	}
 	if upstream != nil {
-		r := rpc.Reporter{Agent: a, Upstream: upstream, Heartbeat: cfg.Upstream.Heartbeat, Log: log}
+		r := rpc.Reporter{Agent: a, Upstream: upstream, Heartbeat: s.cfg.Upstream.Heartbeat, Log: s.log}
 		group.Go(func() error { return r.Run(ctx) })
 	}
-	group.Go(func() error { return tellSystemd(ctx, a, log) })
+	group.Go(func() error { return tellSystemd(ctx, a.Ready(), hangups, reloader{s, a, doors}) })
+	group.Go(func() error { return feedWatchdog(ctx, a, s.log) })
 	return group.Wait()
 }
 
@@ -134,52 +135,37 @@ func dialUpstream(cfg config.Config) (*grpc.ClientConn, error) {
 	return transport.Dial(u.Address, options)
 }
 
-// openServers listens on the unix socket and, where one is configured, on a TCP address.
-func openServers(cfg config.Config, a *agent.Agent, log *slog.Logger) ([]*rpc.Server, error) {
-	local, err := listenUnix(cfg.API.Socket)
-	if err != nil {
-		return nil, err
-	}
-	servers := []*rpc.Server{rpc.NewServer(a, local, transport.PeerCredentials(cfg.API.SocketUIDs...), log)}
-	if cfg.API.Listen == "" {
-		return servers, nil
-	}
-	var conf *tls.Config
-	if conf, err = transport.ServerTLS(transport.TLSFiles{Cert: cfg.API.Cert, Key: cfg.API.Key, CA: cfg.API.CA}, cfg.API.AllowedClients); err != nil {
-		return nil, err
-	}
-	remote, err := net.Listen("tcp", cfg.API.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen for orders: %w", err)
-	}
-	return append(servers, rpc.NewServer(a, remote, credentials.NewTLS(conf), log)), nil
-}
-
-// listenUnix takes the socket's place: lockHost has made sure that no other agent has it.
-func listenUnix(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove old socket: %w", err)
-	}
-	lis, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen for local orders: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, fmt.Errorf("restrict socket: %w", err)
-	}
-	return lis, nil
-}
-
-func tellSystemd(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
+// tellSystemd says how the agent stands, and has it read its settings again on each hangup from ready on.
+func tellSystemd(ctx context.Context, ready <-chan struct{}, hangups <-chan os.Signal, r reloader) error {
 	select {
-	case <-a.Ready():
-		log.Info("ready")
-		if err := systemd.Ready(); err != nil {
-			return err
-		}
+	case <-ready:
+		r.log.Info("ready")
 	case <-ctx.Done():
 		return nil
 	}
-	<-ctx.Done()
-	return systemd.Stopping()
+	for {
+		if err := systemd.Ready(); err != nil {
+			return err
+		}
+		select {
+		case <-hangups:
+			if err := systemd.Reloading(); err != nil {
+				return err
+			}
+			r.reload()
+		case <-ctx.Done():
+			return systemd.Stopping()
+		}
+	}
+}
+
+// feedWatchdog has the agent ended when it does not do its work any more. A containerd that is away is no reason.
+func feedWatchdog(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
+	return systemd.Watchdog(ctx, func(beat context.Context) error {
+		err := a.Pulse(beat)
+		if err != nil && ctx.Err() == nil {
+			log.Error("the agent is stuck: the watchdog goes unfed", "err", err)
+		}
+		return err
+	})
 }

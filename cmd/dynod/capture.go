@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -22,7 +21,8 @@ func captureCommand(flags *config.FlagSet) *cobra.Command {
 	}
 }
 
-func runCapture(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+func runCapture(ctx context.Context, s service) error {
+	cfg, log := s.cfg, s.log
 	kept, err := systemd.Kept()
 	if err != nil {
 		return err

@@ -44,18 +44,28 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// service is what a long-running verb has to go by.
+type service struct {
+	cfg   config.Config
+	load  func() (config.Config, error) // reads the settings again
+	log   *slog.Logger
+	level *slog.LevelVar // of log
+}
+
 // serve gives a long-running verb its settings, directories and log.
-func serve(ctx context.Context, flags *config.FlagSet, run func(context.Context, config.Config, *slog.Logger) error) error {
-	cfg, err := config.Load(flags.Sources(os.Environ()))
-	if err != nil {
+func serve(ctx context.Context, flags *config.FlagSet, run func(context.Context, service) error) error {
+	s := service{level: new(slog.LevelVar), load: func() (config.Config, error) { return config.Load(flags.Sources(os.Environ())) }}
+	var err error
+	if s.cfg, err = s.load(); err != nil {
 		return err
 	}
-	if err := config.MakeDirs(cfg); err != nil {
+	if err := config.MakeDirs(s.cfg); err != nil {
 		return err
 	}
-	log := logging.New(os.Stderr, cfg.Log.Level, cfg.Log.Format)
-	logging.Use(log)
-	return run(ctx, cfg, log)
+	s.level.Set(s.cfg.Log.Level)
+	s.log = logging.New(os.Stderr, s.level, s.cfg.Log.Format)
+	logging.Use(s.log)
+	return run(ctx, s)
 }
 
 func configCommand(flags *config.FlagSet) *cobra.Command {

@@ -64,7 +64,10 @@ func defaults(cfg config.Config, swap bool) dyno.Defaults {
 		Policies: slices.DeleteFunc(slices.Sorted(maps.Keys(cfg.Network.Policies)), func(name string) bool { return name == dyno.DefaultPolicy }),
 	}
 	for name, s := range cfg.Sizes {
-		l := dyno.Limits{Memory: s.Memory, R15Percent: s.R15Percent, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile, Disk: s.Disk}
+		l := dyno.Limits{
+			Memory: s.Memory, R15Percent: s.R15Percent, CPUWeight: s.CPUWeight, Pids: s.Pids, Files: s.NoFile, Disk: s.Disk,
+			MemoryHigh: s.MemoryHigh, IOWeight: s.IOWeight, IOBytes: uint64(s.IOBandwidth), IOOperations: s.IOOperations,
+		}
 		if s.Swap && swap {
 			l = l.Swapping()
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,24 +27,48 @@ const (
 // Unified says whether the host has cgroup v2 alone. Hosts with both use v1.
 func Unified() bool { return cgroups.Mode() == cgroups.Unified }
 
+// Tree is where all groups are.
+type Tree struct {
+	Root    string // where cgroup2 is mounted, or on v1 the hierarchies, each by its name
+	Unified bool   // v2
+}
+
+// Host is the tree of this host.
+func Host() Tree { return Tree{mountpoint, Unified()} }
+
 // SwapCounted says whether swap can be limited: on v1 a kernel may leave the counters out.
-func SwapCounted() bool {
-	if Unified() {
-		return true
-	}
-	_, err := os.Stat(filepath.Join(mountpoint, "memory", "memory.memsw.limit_in_bytes"))
+func (t Tree) SwapCounted() bool {
+	return t.Unified || exists(filepath.Join(t.Root, "memory", "memory.memsw.limit_in_bytes"))
+}
+
+// IOWeighted says whether groups can have a weight where a disk is busy: not on v1, and not on every kernel.
+func (t Tree) IOWeighted() bool {
+	return t.Unified && exists(filepath.Join(t.Root, "io.cost.qos"))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 
-// Group is a control group by its path below the root of every hierarchy, such as /dynos/<id>.
-type Group string
+// Group is the group at a path below the root of every hierarchy, such as /dynos/<id>. It need not be there.
+func (t Tree) Group(path string) Group { return Group{t, path} }
+
+// Group is one control group.
+type Group struct {
+	tree Tree
+	path string
+}
+
+// String is its path.
+func (g Group) String() string { return g.path }
 
 // dirs are the directories of the group that exist: one on v2, one for each hierarchy on v1.
 func (g Group) dirs() []string {
-	if Unified() {
-		return existing([]string{filepath.Join(mountpoint, string(g))})
+	if g.tree.Unified {
+		return existing([]string{g.file("", "")})
 	}
-	all, _ := filepath.Glob(filepath.Join(mountpoint, "*", string(g))) // the pattern is well-formed
+	all, _ := filepath.Glob(g.file("*", "")) // the pattern is well-formed
 	return existing(all)
 }
 
@@ -60,33 +85,70 @@ func existing(dirs []string) []string {
 // Exists says whether anything of the group is left.
 func (g Group) Exists() bool { return len(g.dirs()) > 0 }
 
-// Kill ends every process of the group by SIGKILL and returns when none is left, or with ctx's error.
+// Kill ends every process of the group and of those below it by SIGKILL and returns when none is left, or with ctx's
+// error.
 func (g Group) Kill(ctx context.Context) error {
 	for {
 		left, err := g.kill()
-		if err != nil || left == 0 {
+		if err != nil || !left {
 			return err
 		}
 		if err := pause(ctx); err != nil {
-			return fmt.Errorf("kill %d processes of %s: %w", left, g, err)
+			return fmt.Errorf("kill processes of %s: %w", g, err)
 		}
 	}
 }
 
-func (g Group) kill() (left int, err error) {
+// kill leaves it to the kernel where that can: then no fork outruns it.
+func (g Group) kill() (left bool, err error) {
+	if g.tree.Unified {
+		populated, err := g.populated()
+		if err != nil || !populated {
+			return false, err
+		}
+		err = os.WriteFile(g.file("", "cgroup.kill"), []byte("1"), 0)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // the kernel makes no file for O_CREAT
+			return true, gone(err)
+		}
+	}
+	return g.killEach()
+}
+
+// populated says whether a process lives in the group or below it.
+func (g Group) populated() (bool, error) {
+	events, err := table(g.file("", "cgroup.events"))
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read events of %s: %w", g, err)
+	}
+	return events["populated"] > 0, nil
+}
+
+// killEach goes by process numbers: on v1, and before Linux 5.14.
+func (g Group) killEach() (left bool, err error) {
 	for _, dir := range g.dirs() {
 		pids, err := processes(dir)
 		if err != nil {
-			return 0, err
+			return false, err
 		}
-		left += len(pids)
+		left = left || len(pids) > 0
 		for _, pid := range pids {
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return 0, fmt.Errorf("kill process %d: %w", pid, err)
+				return false, fmt.Errorf("kill process %d: %w", pid, err)
 			}
 		}
 	}
 	return left, nil
+}
+
+// gone is nil for the error of a group that went meanwhile.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 func processes(dir string) ([]int, error) {

@@ -34,7 +34,7 @@ func (o OOM) OutOfOwn() bool { return o.Kills > 0 && o.Own }
 // OOM reads the counters. A group that is gone has none.
 func (g Group) OOM() (OOM, error) {
 	read := g.oom1
-	if Unified() {
+	if g.tree.Unified {
 		read = g.oom2
 	}
 	o, err := read()
@@ -84,7 +84,7 @@ func (g Group) oom2() (OOM, error) {
 // AwaitOOM returns nil once the group's own limit has cost it a process, at once if it had before. NotFound when the
 // group is gone. On v2 it only waits for ctx: there the kernel ends the whole group by itself.
 func (g Group) AwaitOOM(ctx context.Context) error {
-	if Unified() {
+	if g.tree.Unified {
 		<-ctx.Done()
 		return ctx.Err()
 	}

@@ -12,7 +12,7 @@ import (
 // reads a file for every thread.
 func (g Group) Runnable() (int, error) {
 	path := g.file("pids", "tasks")
-	if Unified() {
+	if g.tree.Unified {
 		path = g.file("", "cgroup.threads")
 	}
 	threads, err := read(path)

@@ -24,7 +24,12 @@ type Usage struct {
 	PagesIn, PagesOut uint64 // charged and given back since the group was made; 0 on v2, which does not count them
 	Pids              uint64 // processes and threads
 	CPU               time.Duration
+	Pressure          Pressure
 }
+
+// Pressure is for how much of the last ten seconds something of the group had to wait for each, percent (PSI, some
+// avg10). All zero on v1 and where the kernel does not say.
+type Pressure struct{ CPU, Memory, IO float64 }
 
 // Total is the memory that the contract counts, in bytes.
 func (u Usage) Total() uint64 { return u.RSS + u.Swap + u.Cache }
@@ -32,7 +37,7 @@ func (u Usage) Total() uint64 { return u.RSS + u.Swap + u.Cache }
 // Usage reads the counters; NotFound when the group is gone.
 func (g Group) Usage() (Usage, error) {
 	read := g.usage1
-	if Unified() {
+	if g.tree.Unified {
 		read = g.usage2
 	}
 	u, err := read()
@@ -82,15 +87,23 @@ func (g Group) usage2() (Usage, error) {
 		Limit: limit,
 		Pids:  pids,
 		CPU:   time.Duration(cpu["usage_usec"]) * time.Microsecond,
+
+		Pressure: Pressure{CPU: g.waited("cpu"), Memory: g.waited("memory"), IO: g.waited("io")},
 	}, errors.Join(errLimit, errPids, errCPU)
+}
+
+func (g Group) waited(what string) (percent float64) {
+	text, _ := read(g.file("", what+".pressure"))
+	_, _ = fmt.Sscanf(text, "some avg10=%f", &percent) // switched off, there is no text
+	return percent
 }
 
 // file is the path of one file of the group; v2 has no controllers of their own place.
 func (g Group) file(controller, name string) string {
-	if Unified() {
+	if g.tree.Unified {
 		controller = ""
 	}
-	return filepath.Join(mountpoint, controller, string(g), name)
+	return filepath.Join(g.tree.Root, controller, g.path, name)
 }
 
 // number reads a file that holds one; "max" is the largest.

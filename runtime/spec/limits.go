@@ -11,13 +11,24 @@ const cpuPeriod = 100_000
 
 // Limits is what a dyno may use. Zero means no limit of that kind.
 type Limits struct {
-	Memory    int64  // bytes
-	Swap      int64  // bytes on top of Memory; zero is none
-	CPUWeight uint64 // 1..10000, the scale of cgroup v2, where 100 is the default
-	CPUMilli  int64  // ceiling in thousandths of a CPU
-	Pids      int64  // processes and threads
-	Unified   bool   // the host has cgroup v2 alone
-	NoSwap    bool   // the kernel does not count swap, so it cannot be limited
+	Memory     int64  // bytes
+	MemoryHigh int64  // bytes above which it is slowed down and its memory taken back; cgroup v2 only
+	Swap       int64  // bytes on top of Memory; zero is none
+	CPUWeight  uint64 // 1..10000, the scale of cgroup v2, where 100 is the default
+	CPUMilli   int64  // ceiling in thousandths of a CPU
+	Pids       int64  // processes and threads
+	IO         IO
+	Unified    bool // the host has cgroup v2 alone
+	NoSwap     bool // the kernel does not count swap, so it cannot be limited
+}
+
+// IO is what a dyno may ask of the disk that holds its files.
+type IO struct {
+	Weight     uint64 // 1..10000 where 100 is the default; cgroup v2 only
+	Bytes      uint64 // a second, read, and as many written
+	Operations uint64 // a second, reads, and as many writes
+	Major      int64  // of the disk
+	Minor      int64
 }
 
 func (l Limits) resources() *specs.LinuxResources {
@@ -30,6 +41,9 @@ func (l Limits) resources() *specs.LinuxResources {
 	}
 	if l.Pids > 0 {
 		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
+	}
+	if l.IO.Bytes > 0 || l.IO.Operations > 0 {
+		r.BlockIO = l.IO.throttle()
 	}
 	if l.Unified {
 		r.Unified = l.unified()
@@ -59,11 +73,34 @@ func (l Limits) cpu() *specs.LinuxCPU {
 	return c
 }
 
-// unified names what only cgroup v2 has: the exact weight, and that running out of memory ends the whole dyno.
+func (io IO) throttle() *specs.LinuxBlockIO {
+	bytes, operations := io.rate(io.Bytes), io.rate(io.Operations)
+	return &specs.LinuxBlockIO{
+		ThrottleReadBpsDevice: bytes, ThrottleWriteBpsDevice: bytes,
+		ThrottleReadIOPSDevice: operations, ThrottleWriteIOPSDevice: operations,
+	}
+}
+
+func (io IO) rate(most uint64) []specs.LinuxThrottleDevice {
+	if most == 0 {
+		return nil
+	}
+	d := specs.LinuxThrottleDevice{Rate: most}
+	d.Major, d.Minor = io.Major, io.Minor
+	return []specs.LinuxThrottleDevice{d}
+}
+
+// unified names what only cgroup v2 has: exact weights, the high mark, and that running out of memory ends the whole dyno.
 func (l Limits) unified() map[string]string {
 	files := map[string]string{"memory.oom.group": "1"}
 	if l.CPUWeight > 0 {
 		files["cpu.weight"] = strconv.FormatUint(l.CPUWeight, 10)
+	}
+	if l.IO.Weight > 0 {
+		files["io.weight"] = strconv.FormatUint(l.IO.Weight, 10)
+	}
+	if l.MemoryHigh > 0 {
+		files["memory.high"] = strconv.FormatInt(l.MemoryHigh, 10)
 	}
 	return files
 }

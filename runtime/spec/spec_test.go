@@ -82,6 +82,11 @@ func TestLimitsAreWrittenForEitherVersion(t *testing.T) {
 	unified.Unified = true
 	uncounted := l
 	uncounted.NoSwap = true
+	disk := spec.Limits{MemoryHigh: 400 << 20, IO: spec.IO{Weight: 50, Bytes: 1 << 20, Operations: 99, Major: 259, Minor: 2}}
+	newDisk := disk
+	newDisk.Unified = true
+	const blockIO = `"blockIO":{"throttleReadBpsDevice":[{"major":259,"minor":2,"rate":1048576}],"throttleWriteBpsDevice":[{"major":259,"minor":2,"rate":1048576}],` +
+		`"throttleReadIOPSDevice":[{"major":259,"minor":2,"rate":99}],"throttleWriteIOPSDevice":[{"major":259,"minor":2,"rate":99}]}`
 	const devices, memory = `{"devices":[{"allow":false,"access":"rwm"}]`, `"memory":{"limit":536870912,"swap":537919488}`
 	for _, c := range []struct {
 		limits spec.Limits
@@ -90,6 +95,8 @@ func TestLimitsAreWrittenForEitherVersion(t *testing.T) {
 		{spec.Limits{}, devices + `}`},
 		{l, devices + `,` + memory + `,"cpu":{"shares":5219,"quota":25000,"period":100000},"pids":{"limit":256}}`},
 		{unified, devices + `,` + memory + `,"cpu":{"quota":25000,"period":100000},"pids":{"limit":256},"unified":{"cpu.weight":"200","memory.oom.group":"1"}}`},
+		{disk, devices + `,` + blockIO + `}`},
+		{newDisk, devices + `,` + blockIO + `,"unified":{"io.weight":"50","memory.high":"419430400","memory.oom.group":"1"}}`},
 		{uncounted, devices + `,"memory":{"limit":536870912},"cpu":{"shares":5219,"quota":25000,"period":100000},"pids":{"limit":256}}`},
 	} {
 		got, err := json.Marshal(spec.Build(spec.Dyno{Limits: c.limits}).Linux.Resources)

@@ -110,6 +110,20 @@ func (r *Rig) StartAgent(ctx context.Context) error {
 	return r.awaitServing(ctx)
 }
 
+// StartAgentUnder starts the agent as the service manager does whose environment env is, with sockets that it listens on
+// already, and waits until it serves. The log holder must run.
+func (r *Rig) StartAgentUnder(ctx context.Context, env []string, sockets ...*os.File) error {
+	own := `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" "$@"` // only the process itself knows its number
+	cmd := r.dress(r.Lab.Command(r.Lab.Host(), "sh", "-c", own, r.Program("dynod"), "--config", r.path("dynod.toml")))
+	cmd.Env = append(append(cmd.Env, env...), fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
+	cmd.ExtraFiles = sockets
+	if err := r.launch(cmd, "agent.log"); err != nil {
+		return err
+	}
+	r.agent = cmd
+	return r.awaitServing(ctx)
+}
+
 func (r *Rig) awaitServing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -138,21 +152,28 @@ func (r *Rig) StopAgent() error { return end(&r.agent, syscall.SIGTERM) }
 func (r *Rig) AgentPID() int { return r.agent.Process.Pid }
 
 func (r *Rig) start(ns, logName, program string, args ...string) (*exec.Cmd, error) {
+	cmd := r.command(ns, program, args...)
+	return cmd, r.launch(cmd, logName)
+}
+
+func (r *Rig) launch(cmd *exec.Cmd, logName string) error {
 	out, err := os.OpenFile(r.path(logName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer out.Close()
-	cmd := r.command(ns, program, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+		return fmt.Errorf("start %s: %w", cmd, err)
 	}
-	return cmd, nil
+	return nil
 }
 
 func (r *Rig) command(ns, program string, args ...string) *exec.Cmd {
-	cmd := r.Lab.Command(ns, append([]string{r.Program(program)}, args...)...)
+	return r.dress(r.Lab.Command(ns, append([]string{r.Program(program)}, args...)...))
+}
+
+func (r *Rig) dress(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Env = append(cmd.Env,
 		"GORACE=atexit_sleep_ms=0",              // else a binary with the race detector takes 1 s to end
 		"SSL_CERT_FILE="+r.path("certs/ca.pem"), // the only authority of the lab's outside

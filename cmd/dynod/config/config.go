@@ -140,6 +140,11 @@ type Size struct {
 	NoFile     uint64
 	Disk       int64 // bytes; 0: no quota
 
+	MemoryHigh   int64  // percent of Memory; 0: none
+	IOWeight     uint64 // 0: the kernel's default
+	IOBandwidth  int64  // bytes a second; 0: no limit
+	IOOperations uint64 // a second; 0: no limit
+
 	Bandwidth      int64 // bytes a second
 	Connections    uint32
 	ConnectionRate uint32 // a second

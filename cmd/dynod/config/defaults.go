@@ -28,7 +28,7 @@ func Default() Config {
 		Containerd: Containerd{
 			Address:      "/run/containerd/containerd.sock",
 			Namespace:    "dynod",
-			CgroupParent: "/dynos",
+			CgroupParent: "/dynos.slice/dynos.service",
 			Init:         "/usr/libexec/dynod/dyno-init",
 		},
 		Network: Network{

@@ -47,6 +47,8 @@ func (m many[T]) set(texts []string) error {
 	return nil
 }
 
+func (m many[T]) take(from value) { *m.to = *from.(many[T]).to }
+
 func (m many[T]) toml() string {
 	items := make([]string, 0, len(*m.to))
 	for _, v := range *m.to {
@@ -104,6 +106,8 @@ func (n named) add(name, val string) error {
 	(*n.to)[name] = val
 	return nil
 }
+
+func (n named) take(from value) { *n.to = *from.(named).to }
 
 func (n named) toml() string {
 	items := make([]string, 0, len(*n.to))

@@ -82,8 +82,11 @@ type loader struct {
 	problems []string
 }
 
-func newLoader() *loader {
-	cfg := Default()
+func newLoader() *loader { return loaderOf(Default()) }
+
+// loaderOf is one whose settings stand as they do in cfg, which it does not change.
+func loaderOf(cfg Config) *loader {
+	cfg.Sizes, cfg.Network.Policies = maps.Clone(cfg.Sizes), maps.Clone(cfg.Network.Policies)
 	l := &loader{cfg: &cfg, rows: map[string]*setting{}, sections: map[string]bool{}, sizes: map[string]*Size{}, policies: map[string]*Policy{}}
 	for _, s := range cfg.settings() {
 		l.rows[s.key] = s
@@ -225,10 +228,15 @@ func (l *loader) finish() {
 	if c.API.Socket == "" {
 		c.API.Socket = filepath.Join(c.RunDir, "dynod.sock")
 	}
+	l.gather()
+}
+
+// gather takes sizes and policies from where the rows have them.
+func (l *loader) gather() {
 	for name, size := range l.sizes {
-		c.Sizes[name] = *size
+		l.cfg.Sizes[name] = *size
 	}
 	for name, policy := range l.policies {
-		c.Network.Policies[name] = *policy
+		l.cfg.Network.Policies[name] = *policy
 	}
 }

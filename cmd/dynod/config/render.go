@@ -78,6 +78,10 @@ A list replaces the list of an earlier source; sizes and stacks are added by nam
 ` + "`\"512MiB\"`, `\"2GiB\"`" + ` (powers of 1024) or plain bytes, durations ` + "`\"30s\"`, `\"5m\"`, `\"1h30m\"`" + `. Unknown keys and bad values are
 refused, all at once, and dynod leaves with status 78. ` + "`dynod config check`" + ` finds them beforehand;
 ` + "`dynod config default`" + ` prints a file to start from.
+
+On SIGHUP (` + "`systemctl reload dynod`" + `) the agent reads all sources again. Settings marked under reload take effect, for connections,
+orders and dynos that come from then on; a change of another one is named in the log and waits for a restart. If anything is
+wrong, that is logged, and nothing changes. Certificates are read again at each handshake in any case.
 `
 
 // Reference is the page of all settings, Markdown.
@@ -100,10 +104,17 @@ func Reference() string {
 }
 
 func writeRows(b *strings.Builder, rows []*setting) {
-	b.WriteString("\n| key | allowed | default | meaning |\n|---|---|---|---|\n")
+	b.WriteString("\n| key | allowed | default | reload | meaning |\n|---|---|---|---|---|\n")
 	for _, s := range rows {
-		fmt.Fprintf(b, "| `%s` | %s | `%s` | %s |\n", s.name(), s.value.allowed(), s.value.toml(), s.doc)
+		fmt.Fprintf(b, "| `%s` | %s | `%s` | %s | %s |\n", s.name(), s.value.allowed(), s.value.toml(), yes(s.live), s.doc)
 	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 func sizesTable(b *strings.Builder) {

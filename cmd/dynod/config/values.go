@@ -11,6 +11,7 @@ type value interface {
 	fromTOML(raw any) error     // raw as go-toml decodes into an any; the error says what is allowed
 	fromText(text string) error // as written in the environment or a flag
 	toml() string               // as written in a file
+	take(from value)            // what another of the same setting has
 	kind() string               // one or two words for help
 	allowed() string            // kind and bounds for the reference
 }
@@ -85,6 +86,8 @@ func (s scalar[T]) fromText(text string) error {
 	}
 	return err
 }
+
+func (s scalar[T]) take(from value) { *s.to = *from.(scalar[T]).to }
 
 func (s scalar[T]) toml() string { return s.format(*s.to) }
 func (s scalar[T]) kind() string { return s.codec.kind }

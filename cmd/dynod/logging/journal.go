@@ -25,7 +25,7 @@ type line struct {
 	out io.Writer
 }
 
-func newJournalHandler(out io.Writer, level slog.Level) journalHandler {
+func newJournalHandler(out io.Writer, level slog.Leveler) journalHandler {
 	l := &line{out: out}
 	text := slog.NewTextHandler(&l.Buffer, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime})
 	return journalHandler{text, l}

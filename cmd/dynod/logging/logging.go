@@ -13,7 +13,7 @@ import (
 
 // New writes records of at least level to out, as format says: text, json, journal, or auto, which looks at where out
 // leads.
-func New(out *os.File, level slog.Level, format string) *slog.Logger {
+func New(out *os.File, level slog.Leveler, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	switch resolve(out, format) {
 	case "journal":
