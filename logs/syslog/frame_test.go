@@ -2,12 +2,14 @@ package syslog_test
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/heroku/x/logplex/encoding"
 
 	"github.com/dynod/dynod/logs/syslog"
@@ -64,7 +66,7 @@ func TestKindOfPlatform(t *testing.T) {
 var strict = regexp.MustCompile(`^<(190|45|134|172)>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00) ([!-~]{1,255}) (app|heroku) ([!-~]{1,128}) - - `)
 
 // FuzzFrames has two messages in a row, each of any bytes: two frames come out, with those bytes. heroku/x and a
-// strict reading agree.
+// strict reading agree, and what heroku/x makes of a frame it writes and reads as the same again.
 func FuzzFrames(f *testing.F) {
 	f.Add("h", "web.1", []byte("hello"), []byte("world"), uint8(0), int64(0))
 	f.Add("", "\n", []byte("5 <190>1 - - - - -\n"), []byte("\x00\xff\x1b]0;\r\n"), uint8(1), int64(1767366245678901234))
@@ -107,10 +109,31 @@ func FuzzFrames(f *testing.F) {
 			if m.Message != string(got) || m.Hostname != string(head[3]) || m.Process != string(head[5]) {
 				t.Fatalf("frame %d: heroku/x reads %+v", i, m)
 			}
+			if err := roundTrip(m); err != nil {
+				t.Fatalf("frame %d: %v", i, err)
+			}
 			rest = after[n:]
 		}
 		if len(rest) > 0 || scanner.Scan() {
 			t.Fatalf("%q follows", rest)
 		}
 	})
+}
+
+// roundTrip has heroku/x write a message, with structured data, and read it again.
+func roundTrip(m encoding.Message) error {
+	m.RFCCompliant = true
+	b, err := encoding.Encode(m)
+	if err != nil {
+		return err
+	}
+	again := encoding.NewScanner(bytes.NewReader(b))
+	if !again.Scan() {
+		return fmt.Errorf("%q is not read again: %w", b, again.Err())
+	}
+	got := again.Message()
+	if got.RFCCompliant = true; !cmp.Equal(m, got) {
+		return fmt.Errorf("%+v comes back as %+v", m, got)
+	}
+	return nil
 }
