@@ -27,6 +27,7 @@ type drain struct {
 	wake   chan struct{}
 	stop   context.CancelFunc // nil: not begun
 	stats  counters
+	unread trouble // the goroutine's alone
 
 	file  sync.Mutex     // its progress on disk is being written
 	saved spool.Progress // durable at least
