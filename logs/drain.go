@@ -162,8 +162,9 @@ func (dr *drain) depart(b bundle) (*load, bool) {
 }
 
 func (ld *load) add(o syslog.Origin, m syslog.Message) {
-	ld.Messages++
-	ld.Frames = syslog.AppendFrame(ld.Frames, o, m)
+	var n int
+	ld.Frames, n = syslog.AppendFrames(ld.Frames, o, m)
+	ld.Messages += n
 }
 
 // arrive settles what was under way: delivered, or refused for good.

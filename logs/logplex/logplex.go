@@ -51,7 +51,7 @@ func NewClient(d syslog.Dialer) *http.Client {
 type Batch struct {
 	ID       string // the same whenever the same batch is sent
 	Messages int    // frames in Frames
-	Frames   []byte // see syslog.AppendFrame
+	Frames   []byte // see syslog.AppendFrames
 }
 
 // Refusal is an answer other than 2xx. It is of the class errdefs.ErrInvalidArgument if the same batch will never be

@@ -68,7 +68,7 @@ func batch(texts ...string) logplex.Batch {
 	b := logplex.Batch{ID: "frame-7", Messages: len(texts)}
 	for i, text := range texts {
 		m := syslog.Message{Kind: syslog.Kind(i % 4), Time: time.Unix(1_700_000_000, 1000), Text: []byte(text)}
-		b.Frames = syslog.AppendFrame(b.Frames, syslog.Origin{Host: "h", Process: "web.1"}, m)
+		b.Frames, _ = syslog.AppendFrames(b.Frames, syslog.Origin{Host: "h", Process: "web.1"}, m)
 	}
 	return b
 }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs/spool"
-	"github.com/dynod/dynod/test/lab"
+	"github.com/dynod/dynod/test/root"
 )
 
 // told is what a reader gives until an error or the end.
@@ -109,7 +109,7 @@ func forbid(t *testing.T, dyno, file string) (restore func()) {
 
 // TestBadSector has a segment that can be opened and not be read: it is tried again, then passed over.
 func TestBadSector(t *testing.T) {
-	lab.Root(t)
+	root.Needed(t)
 	dir := t.TempDir()
 	w := openWriter(t, dir, 10)
 	for _, text := range []string{"0123456789", "klmnopqrst", "abcdefghij"} {
