@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
 	bench-logs lint vet imports format \
-	proto proto-check proto-lint proto-format proto-current fuzz cover clean
+	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
 help: ## list the targets
 	@awk -F ': .*## |:.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ proto-current:
 
 fuzz: ## run each fuzz target for FUZZ (10s)
 	tools/fuzz.sh $(FUZZ)
+
+fuzz-logs: ## fuzz line cutting, spool reading, frame writing and the capture protocol for a minute each
+	tools/fuzz.sh 60s ./logs:FuzzCutter ./logs/spool:FuzzDamage ./logs/syslog:FuzzFrames ./logs/capture:FuzzServe
 
 cover: deps-test ## run all tests for coverage, into build/cover.out (root)
 	mkdir -p build

@@ -27,6 +27,7 @@ type drain struct {
 	wake   chan struct{}
 	stop   context.CancelFunc // nil: not begun
 	stats  counters
+	unread trouble // the goroutine's alone
 
 	file  sync.Mutex     // its progress on disk is being written
 	saved spool.Progress // durable at least
@@ -161,8 +162,9 @@ func (dr *drain) depart(b bundle) (*load, bool) {
 }
 
 func (ld *load) add(o syslog.Origin, m syslog.Message) {
-	ld.Messages++
-	ld.Frames = syslog.AppendFrame(ld.Frames, o, m)
+	var n int
+	ld.Frames, n = syslog.AppendFrames(ld.Frames, o, m)
+	ld.Messages += n
 }
 
 // arrive settles what was under way: delivered, or refused for good.

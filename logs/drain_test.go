@@ -2,6 +2,7 @@ package logs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -139,9 +140,14 @@ func TestKindsOfLines(t *testing.T) {
 	}
 }
 
-// TestLaggingReceiver has a receiver that takes nothing while eight times the spool's bound goes by: the upstream loses
-// no byte, and the receiver is told to the line what it missed.
+// TestLaggingReceiver has a receiver that takes nothing while eight times the spool's bound goes by, which is the dyno's
+// or the host's: the upstream loses no byte, and the receiver is told to the line what it missed.
 func TestLaggingReceiver(t *testing.T) {
+	t.Run("dyno's bound", func(t *testing.T) { lag(t, 1<<20, 0) })
+	t.Run("host's bound", func(t *testing.T) { lag(t, 2<<20, 2<<20) }) // half of it is shared out
+}
+
+func lag(t *testing.T, dynoBound, hostBound int64) {
 	r, p := newReceiver(t), newPlex(t)
 	gate := make(chan struct{})
 	p.answer(func(request int) int {
@@ -152,7 +158,9 @@ func TestLaggingReceiver(t *testing.T) {
 			return http.StatusBadGateway
 		}
 	})
-	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA, c.SpoolBytes, c.KeepBytes = p.ca, 1<<20, 64<<10 })
+	h := newHost(t, r, func(c *logs.Config) {
+		c.ReceiverCA, c.SpoolBytes, c.HostBytes, c.KeepBytes = p.ca, dynoBound, hostBound, 64<<10
+	})
 	id := newID()
 	h.receivers(id, p.receiver())
 	pipes := h.open(id)
@@ -162,6 +170,7 @@ func TestLaggingReceiver(t *testing.T) {
 	for i := range steps {
 		<-pace.C
 		numbered(t, pipes.Stdout, i*step, step)
+		h.captured(id, int64(i+1)*step*100)
 		h.shrinks(id, 800_000)
 		if i == steps/2 { // what is counted survives
 			if err := r.reach(h.ctx(), int64(i+1)*step*100); err != nil {
@@ -182,6 +191,20 @@ func TestLaggingReceiver(t *testing.T) {
 		t.Errorf("receiver has %d lines, was told of %d dropped and %d lost, of %d", n, p.dropped, p.lost, step*steps)
 	}
 	t.Logf("receiver has %d lines, was told of %d dropped", n, p.dropped)
+}
+
+// captured waits until so many bytes of a dyno's output left its pipe.
+func (h *host) captured(id string, bytes int64) {
+	h.t.Helper()
+	for ctx := h.ctx(); ; time.Sleep(time.Millisecond) {
+		tail, err := spool.Tail(filepath.Join(h.cfg.SpoolDir, id), logs.Stdout)
+		if err == nil && tail >= bytes {
+			return
+		}
+		if ctx.Err() != nil {
+			h.t.Fatalf("%d bytes of %d captured: %v", tail, bytes, err)
+		}
+	}
 }
 
 // shrinks waits until a dyno's spool is no larger than this.
@@ -285,6 +308,94 @@ func TestReceiverIsGivenUp(t *testing.T) {
 	}
 	if err := h.Remove(h.ctx(), id); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCountingHoldsNobodyUp has a receiver that is given up with a quarter of a million lines to count, while others ask for what is
+// guarded by the same locks. Of some rounds one must go well: a loaded machine may hold anybody up.
+func TestCountingHoldsNobodyUp(t *testing.T) {
+	p := newPlex(t)
+	p.answer(func(int) int { return http.StatusServiceUnavailable })
+	h := newHost(t, nil, func(c *logs.Config) { c.ReceiverCA, c.ReceiverWait = p.ca, time.Millisecond })
+	const lines = 1 << 18
+	var longest, took time.Duration
+	for range 5 {
+		id := newID()
+		dir := filepath.Join(h.cfg.SpoolDir, id)
+		w, err := spool.OpenWriter(dir, logs.Stdout, lines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(w.Append(bytes.Repeat([]byte("\n"), lines), morning), w.Close(), spool.Cursor{logs.Stdout: lines}.Store(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.receivers(id, p.receiver())
+		if longest, took = h.giveUp(id); longest < took/4 {
+			return
+		}
+	}
+	t.Errorf("of %s others were held up for %s", took, longest)
+}
+
+// giveUp waits for a dyno with receivers that take nothing, and tells how long others had to wait meanwhile.
+func (h *host) giveUp(id string) (longest, took time.Duration) {
+	h.t.Helper()
+	h.Finish(id)
+	pause := time.NewTicker(time.Millisecond)
+	defer pause.Stop()
+	begun, shipped := time.Now(), make(chan error, 1)
+	go func() { shipped <- h.Shipped(h.ctx(), id) }()
+	hasty, cancel := context.WithCancel(h.ctx())
+	cancel()
+	for {
+		select {
+		case err := <-shipped:
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			return longest, time.Since(begun)
+		case <-pause.C:
+			asked := time.Now()
+			_ = h.Shipped(hasty, id) // looks once
+			longest = max(longest, time.Since(asked))
+		}
+	}
+}
+
+// TestDamageIsToldToReceivers has a segment torn and the receiver's own file damaged while the agent is away: the lines
+// that are left arrive, the hole is told, and nothing stops.
+func TestDamageIsToldToReceivers(t *testing.T) {
+	p := newPlex(t)
+	h := newHost(t, nil, func(c *logs.Config) { c.ReceiverCA = p.ca })
+	h.end()
+	id := newID()
+	dir := filepath.Join(h.cfg.SpoolDir, id)
+	w, err := spool.OpenWriter(dir, logs.Stdout, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if err := w.Append(fmt.Appendf(nil, "%08d %s\n", i, strings.Repeat("x", 90)), morning); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = errors.Join(w.Close(), os.WriteFile(filepath.Join(dir, "cursor-1"), []byte("receiver 1 77"), 0o600),
+		os.Truncate(filepath.Join(spool.Dir(dir, logs.Stdout), fmt.Sprintf("%016x.seg", 1000)), 500))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.begin()
+	h.receivers(id, p.receiver())
+	h.Finish(id)
+	if err := h.Shipped(h.ctx(), id); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.checkNumbers(); n != 25 || p.dropped != 1 || p.lost != 0 { // nobody knows how many lines it held
+		t.Errorf("receiver has %d lines, was told of %d dropped, %d lost", n, p.dropped, p.lost)
+	}
+	if _, all := h.Stats(); all[0].Dropped != 1 || all[0].Lines != 25 {
+		t.Errorf("stats: %+v", all)
 	}
 }
 

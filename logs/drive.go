@@ -17,7 +17,19 @@ const (
 	maxRetryAfter = 5 * time.Minute
 	// farewell is how long an attempt may go on when the agent leaves.
 	farewell = time.Second
+	// maxNotices is how many losses a batch may have to tell of, beside its lines.
+	maxNotices = 2
 )
+
+// trouble says whether something failed when it was last tried: what is tried over and over complains once.
+type trouble bool
+
+// begins takes in an outcome and tells whether trouble is new.
+func (t *trouble) begins(err error) bool {
+	before := *t
+	*t = err != nil
+	return err != nil && !bool(before)
+}
 
 // bundle is what was read and is not under way yet.
 type bundle struct {
@@ -32,7 +44,7 @@ func (b *bundle) add(line Line) {
 	b.after[line.Stream] = line.End()
 }
 
-func (b *bundle) full() bool { return len(b.lines) >= maxLines || b.bytes >= maxBytes }
+func (b *bundle) full() bool { return len(b.lines) >= maxLines-maxNotices || b.bytes >= maxBytes }
 
 // gap is what is missing before its first line; before no other anything is.
 func (b *bundle) gap() spool.Loss {
@@ -103,9 +115,11 @@ func (dr *drain) gather(ctx context.Context, m *merger) (bundle, bool) {
 func (dr *drain) read(m *merger, b *bundle) bool {
 	for !b.full() {
 		h, err := m.peek()
+		if dr.unread.begins(err) {
+			dr.l.log.Warn("part of a spool is unreadable", "dyno", dr.d.id, "receiver", dr.n, "error", err)
+		}
 		switch {
 		case err != nil:
-			dr.l.log.Warn("part of a spool is unreadable", "dyno", dr.d.id, "receiver", dr.n, "error", err)
 			time.AfterFunc(readAgain, func() { poke(dr.wake) })
 			return false
 		case h == nil:

@@ -21,7 +21,7 @@ type dyno struct {
 	id       string
 	streams  [len(spool.Streams)]*stream // stream s is at s-1
 	saved    spool.Cursor                // durable
-	trimmed  [2]spool.Cursor             // upstream and slowest receiver at the last trim; maintain's alone
+	reached  reached                     // at the last trim
 	finished bool                        // no further life
 	removed  bool
 	changed  chan struct{} // closed and made anew when anything here changes
@@ -46,6 +46,8 @@ type stream struct {
 	queued bool  // waits for a turn or has it
 	news   bool  // there may be more than was there when its turn began
 	barred bool  // nothing of it is taken at present
+
+	unread trouble // the shipper's alone
 }
 
 func checkID(id string) error {

@@ -45,8 +45,10 @@ func (s *shipper) take(st *stream) {
 	src, cost, more := s.source(st), 0, true
 	for n := 0; more && n < quantumLines && cost < quantumBytes && !s.full(); n++ {
 		line, ok, err := src.next()
-		if err != nil {
+		if st.unread.begins(err) {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
+		}
+		if err != nil {
 			s.again(st)
 			ok = false
 		}

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs"
-	"github.com/dynod/dynod/test/lab"
+	"github.com/dynod/dynod/test/root"
 )
 
 // TestFullDisk fills the file system under the spool while a dyno writes: it is never blocked, every byte arrives or
 // is counted, and when there is room again its output is kept again.
 func TestFullDisk(t *testing.T) {
-	lab.Root(t)
+	root.Needed(t)
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
 		t.Fatal(err)

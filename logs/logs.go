@@ -35,6 +35,7 @@ type Config struct {
 	Socket     string   // capture's unix socket, on tmpfs
 	Capture    []string // argv that starts capture when nobody listens on Socket; empty: never start one
 	SpoolBytes int64    // bound per dyno over its streams; 0: capture.DefaultSpoolBytes. The same as capture's
+	HostBytes  int64    // bound over all dynos; 0: none. The same as capture's
 	KeepBytes  int64    // delivered bytes kept per dyno for Read; 0: DefaultKeepBytes, at most half of SpoolBytes
 
 	ReceiverCA   string        // PEM file of authorities that receivers' certificates may be of, besides the system's
@@ -65,6 +66,8 @@ type Logs struct {
 	wake chan struct{} // there is something in queue
 	kick chan struct{} // much was delivered since the cursors were saved
 
+	saved chan struct{} // the cursors were
+
 	stats counters // of the upstream
 
 	mu     sync.Mutex
@@ -89,7 +92,7 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 	}
 	l := &Logs{
 		cfg: cfg.withDefaults(), sink: sink, outlets: outlets, log: log, dynos: map[string]*dyno{},
-		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), turned: make(chan struct{}),
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), saved: make(chan struct{}, 1), turned: make(chan struct{}),
 	}
 	if err := os.MkdirAll(cfg.SpoolDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
@@ -112,7 +115,7 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 func (l *Logs) Run(ctx context.Context) error {
 	l.driveAll(ctx)
 	var group errgroup.Group
-	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain} {
+	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain, l.relieveAll} {
 		group.Go(func() error { part(ctx); return nil })
 	}
 	err := group.Wait()

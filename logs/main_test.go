@@ -19,11 +19,11 @@ import (
 	"github.com/dynod/dynod/logs/capture"
 )
 
-// TestMain also plays the processes that the tests kill: "capture <socket> <spool> <bound>", and the agent's part,
+// TestMain also plays the processes that the tests kill: "capture <socket> <spool> <bound> <host's bound>", and the agent's part,
 // "agent <socket> <spool> <receiver>".
 func TestMain(m *testing.M) {
-	if len(os.Args) > 4 && os.Args[1] == "capture" {
-		runCapture(os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) > 5 && os.Args[1] == "capture" {
+		runCapture(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 		return
 	}
 	if len(os.Args) > 4 && os.Args[1] == "agent" {
@@ -33,12 +33,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func runCapture(socket, spoolDir, bound string) {
+func runCapture(socket, spoolDir, bound, hostBound string) {
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // nothing stays of an interrupted test
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	n, _ := strconv.ParseInt(bound, 10, 64)
+	all, _ := strconv.ParseInt(hostBound, 10, 64)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := capture.Run(ctx, capture.Config{Socket: socket, SpoolDir: spoolDir, SpoolBytes: n}, nil, log); err != nil {
+	if err := capture.Run(ctx, capture.Config{Socket: socket, SpoolDir: spoolDir, SpoolBytes: n, HostBytes: all}, nil, log); err != nil {
 		log.Error("capture ended", "error", err)
 		os.Exit(1)
 	}
@@ -63,7 +64,7 @@ func newHost(t testing.TB, sink logs.Sink, change func(*logs.Config)) *host {
 		change(&cfg)
 	}
 	if cfg.Capture == nil {
-		cfg.Capture = []string{os.Args[0], "capture", cfg.Socket, cfg.SpoolDir, strconv.FormatInt(cfg.SpoolBytes, 10)}
+		cfg.Capture = []string{os.Args[0], "capture", cfg.Socket, cfg.SpoolDir, strconv.FormatInt(cfg.SpoolBytes, 10), strconv.FormatInt(cfg.HostBytes, 10)}
 	}
 	h := &host{t: t, cfg: cfg, sink: sink}
 	t.Cleanup(func() {

@@ -26,6 +26,7 @@ func (l *Logs) maintain(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		l.saveAll()
+		poke(l.saved)
 	}
 }
 
@@ -41,14 +42,16 @@ func (l *Logs) saveAfter() int64 { return min(saveBytes, spool.SegmentBytes(l.cf
 // save makes durable how far one dyno's receivers are; only then may segments go.
 func (l *Logs) save(d *dyno) {
 	upstream, err := l.saveUpstream(d)
-	slowest := upstream
+	now := reached{upstream, upstream}
 	for _, dr := range l.drainsOf(d) {
 		c, problem := dr.save()
-		slowest, err = slowest.Nearest(c), errors.Join(err, problem)
+		now.slowest, err = now.slowest.Nearest(c), errors.Join(err, problem)
 	}
-	if reached := [2]spool.Cursor{upstream, slowest}; err == nil && reached != d.trimmed {
-		err = errors.Join(spool.Trim(l.dir(d.id), slowest, l.cfg.KeepBytes), l.relieve(d, upstream, slowest))
-		d.trimmed = reached
+	if err == nil && now != l.reached(d) {
+		err = spool.Trim(l.dir(d.id), now.slowest, l.cfg.KeepBytes)
+		l.mu.Lock()
+		d.reached = now
+		l.mu.Unlock()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: removed meanwhile
 		l.log.Warn("spool not trimmed", "dyno", d.id, "error", err)

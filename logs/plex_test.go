@@ -75,7 +75,7 @@ func messagesOf(r *http.Request) (all []encoding.Message, err error) {
 	for s.Scan() {
 		all = append(all, s.Message())
 	}
-	if count := r.Header.Get("Logplex-Msg-Count"); count != strconv.Itoa(len(all)) || len(all) == 0 || len(all) > 502 {
+	if count := r.Header.Get("Logplex-Msg-Count"); count != strconv.Itoa(len(all)) || len(all) == 0 || len(all) > 500 {
 		return nil, fmt.Errorf("count %q of %d", count, len(all))
 	}
 	return all, s.Err()

@@ -34,40 +34,77 @@ func (dr *drain) miss(line Line) {
 
 // skip counts what lies below a position as dropped, if it is not under way yet, and makes that durable: the segments
 // may go.
-func (dr *drain) skip(upTo spool.Cursor) error {
-	dr.mu.Lock()
-	for _, s := range spool.Streams {
-		if dr.next[s] < upTo[s] {
-			loss, end := dr.l.survey(Key{dr.d.id, s}, dr.next[s], upTo[s])
-			dr.done.Dropped = dr.done.Dropped.Plus(loss)
-			dr.stats.dropped.Add(loss.Lines)
-			dr.next[s], dr.moved = end, true
-		}
-	}
-	switch {
-	case dr.load == nil:
-		dr.done.Cursor = dr.next
-	case dr.moved:
-		dr.holed = true
-	}
-	dr.mu.Unlock()
+func (dr *drain) skip(ctx context.Context, upTo spool.Cursor) error {
+	err := dr.pass(ctx, upTo, func(loss spool.Loss) {
+		dr.done.Dropped = dr.done.Dropped.Plus(loss)
+		dr.stats.dropped.Add(loss.Lines)
+	})
 	poke(dr.wake)
-	_, err := dr.save()
+	if err == nil {
+		_, err = dr.save()
+	}
 	return err
 }
 
-// maxUnread is how many segments in a row may be unreadable until a survey is left at what it has.
-const maxUnread = 16
+// pass moves next ahead to a position in each stream, and has count called, with mu held, for what that leaves out.
+func (dr *drain) pass(ctx context.Context, upTo spool.Cursor, count func(spool.Loss)) error {
+	for _, s := range spool.Streams {
+		for more := true; more; {
+			var err error
+			if more, err = dr.step(s, upTo[s], count); err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
 
-// survey counts the lines that begin between two positions, and gives where the last of them ends.
-func (l *Logs) survey(k Key, from, to int64) (loss spool.Loss, end int64) {
+// step is pass for a few lines; false: no more of them begin before upTo. The spool is read without mu, for which others
+// wait with Logs.mu held: if the drain itself went on meanwhile, nothing comes of it.
+func (dr *drain) step(s Stream, upTo int64, count func(spool.Loss)) (bool, error) {
+	dr.mu.Lock()
+	from := dr.next[s]
+	dr.mu.Unlock()
+	loss, end, err := dr.l.survey(Key{dr.d.id, s}, from, upTo)
+	if err != nil || end == from {
+		return false, err
+	}
+	dr.mu.Lock()
+	defer dr.mu.Unlock()
+	if dr.next[s] != from {
+		return true, nil
+	}
+	count(loss)
+	dr.next[s], dr.moved = end, true
+	if dr.load == nil {
+		dr.done.Cursor = dr.next
+	} else {
+		dr.holed = true
+	}
+	return true, nil
+}
+
+const (
+	// maxUnread is how often in a row a survey may fail: over a few segments that cannot be read.
+	maxUnread = 8 * spool.MaxFails
+	// surveyLines are counted at once.
+	surveyLines = 1000
+)
+
+// survey counts lines that begin between two positions, the first ones, and gives where the last of them ends.
+func (l *Logs) survey(k Key, from, to int64) (loss spool.Loss, end int64, err error) {
 	src := newSource(l.dir(k.Dyno), k, from)
 	defer src.close()
 	end = from
-	for unread := 0; end < to && unread < maxUnread; {
+	for n, unread := 0, 0; n < surveyLines && end < to; n++ {
 		line, ok, err := src.next()
 		if err != nil {
-			unread++
+			if unread++; unread > maxUnread {
+				return spool.Loss{}, from, err
+			}
 			continue
 		}
 		unread = 0
@@ -80,29 +117,7 @@ func (l *Logs) survey(k Key, from, to int64) (loss spool.Loss, end int64) {
 		}
 		end = line.End()
 	}
-	return loss, end
-}
-
-// relieve shrinks a dyno's spool that is nearly full because receivers are behind the upstream: they must not make
-// capture drop what the upstream would take. What they miss is counted and told to them.
-func (l *Logs) relieve(d *dyno, upstream, slowest spool.Cursor) error {
-	if slowest == upstream {
-		return nil
-	}
-	used, err := spool.Usage(l.dir(d.id))
-	if err != nil || used <= l.cfg.SpoolBytes/4*3 {
-		return err
-	}
-	upTo, err := spool.Oldest(l.dir(d.id), upstream, used-l.cfg.SpoolBytes/2)
-	if err != nil {
-		return err
-	}
-	for _, dr := range l.drainsOf(d) {
-		if err := dr.skip(upTo); err != nil {
-			return err
-		}
-	}
-	return spool.Trim(l.dir(d.id), upTo, 0)
+	return loss, end, nil
 }
 
 func (l *Logs) drainsOf(d *dyno) []*drain {
@@ -134,9 +149,9 @@ func (l *Logs) drained(ctx context.Context, id string) error {
 		return ctx.Err()
 	}
 	for _, dr := range behind {
-		dr.giveUp(tails)
+		dr.giveUp(ctx, tails)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // beyond tells that nothing before these positions is left to do.
@@ -147,24 +162,27 @@ func (dr *drain) beyond(tails spool.Cursor) bool {
 }
 
 // giveUp ends the drain and counts what its receiver did not get.
-func (dr *drain) giveUp(tails spool.Cursor) {
+func (dr *drain) giveUp(ctx context.Context, tails spool.Cursor) {
 	dr.l.mu.Lock()
 	if dr.stop != nil {
 		dr.stop()
 	}
 	dr.l.mu.Unlock()
-	dr.mu.Lock()
-	defer dr.mu.Unlock()
 	var lost int64
+	dr.mu.Lock()
 	if dr.load != nil {
 		lost = dr.load.lines
 	}
-	for _, s := range spool.Streams {
-		loss, end := dr.l.survey(Key{dr.d.id, s}, dr.next[s], tails[s])
-		lost += loss.Lines
-		dr.next[s] = end
+	dr.load, dr.moved = nil, true // nothing departs any more
+	dr.mu.Unlock()
+	err := dr.pass(ctx, tails, func(loss spool.Loss) { lost += loss.Lines })
+	if ctx.Err() != nil {
+		return
 	}
-	dr.load, dr.done = nil, spool.Progress{Cursor: dr.next}
+	dr.mu.Lock()
+	dr.next = dr.next.Furthest(tails)
+	dr.done = spool.Progress{Cursor: dr.next}
+	dr.mu.Unlock()
 	dr.stats.lost.Add(lost)
-	dr.l.log.Warn("log lines for a receiver are given up", "dyno", dr.d.id, "receiver", dr.n, "lines", lost, "waited", dr.l.cfg.ReceiverWait)
+	dr.l.log.Warn("log lines for a receiver are given up", "dyno", dr.d.id, "receiver", dr.n, "lines", lost, "waited", dr.l.cfg.ReceiverWait, "error", err)
 }

@@ -96,7 +96,7 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	}
 	p.logs, err = logs.New(ctx, logs.Config{
 		SpoolDir: cfg.SpoolDir, Socket: cfg.CaptureSocket(), Capture: argv,
-		SpoolBytes: cfg.Logs.SpoolBytes, KeepBytes: cfg.Logs.KeepBytes, ReceiverCA: cfg.Logs.SinkCA,
+		SpoolBytes: cfg.Logs.SpoolBytes, HostBytes: cfg.Logs.HostSpoolBytes, KeepBytes: cfg.Logs.KeepBytes, ReceiverCA: cfg.Logs.SinkCA,
 	}, sink, log)
 	if err != nil {
 		return p, err

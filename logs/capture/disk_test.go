@@ -14,7 +14,7 @@ import (
 
 	"github.com/dynod/dynod/logs/capture"
 	"github.com/dynod/dynod/logs/spool"
-	"github.com/dynod/dynod/test/lab"
+	"github.com/dynod/dynod/test/root"
 )
 
 // disk is a file system of its own that the spool lies on.
@@ -26,7 +26,7 @@ type disk struct {
 }
 
 func tmpfs(t *testing.T, options string) *disk {
-	lab.Root(t)
+	root.Needed(t)
 	d := &disk{t: t, dir: t.TempDir(), options: options}
 	d.mount()
 	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) })
@@ -34,7 +34,7 @@ func tmpfs(t *testing.T, options string) *disk {
 }
 
 func ext4(t *testing.T) *disk {
-	lab.Root(t)
+	root.Needed(t)
 	d := &disk{t: t, dir: t.TempDir(), image: filepath.Join(t.TempDir(), "image")}
 	d.run("truncate", "-s", "64M", d.image)
 	d.run("mkfs.ext4", "-q", "-F", d.image)

@@ -29,11 +29,11 @@ const (
 	maxAnswer     = 64 << 10         // of an answer's body that is read so that its connection can be used again
 )
 
-// NewClient is a client for any number of receivers. It follows no redirect.
+// NewClient is a client for any number of receivers. It follows no redirect, and no proxy of the environment: what the
+// dialer refuses could be reached through one.
 func NewClient(d syslog.Dialer) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            d.TCP().DialContext,
 			TLSClientConfig:        d.TLS(""),
 			TLSHandshakeTimeout:    answerTimeout,
@@ -51,11 +51,11 @@ func NewClient(d syslog.Dialer) *http.Client {
 type Batch struct {
 	ID       string // the same whenever the same batch is sent
 	Messages int    // frames in Frames
-	Frames   []byte // see syslog.AppendFrame
+	Frames   []byte // see syslog.AppendFrames
 }
 
 // Refusal is an answer other than 2xx. It is of the class errdefs.ErrInvalidArgument if the same batch will never be
-// taken (4xx except 429), and errdefs.ErrUnavailable otherwise.
+// taken (4xx, except those that ask to try again: 408, 425, 429), and errdefs.ErrUnavailable otherwise.
 type Refusal struct {
 	Status     int
 	RetryAfter time.Duration // what the receiver asks for; 0: nothing
@@ -65,7 +65,9 @@ func (r *Refusal) Error() string { return "log receiver answers " + strconv.Itoa
 
 // Unwrap gives the error's class.
 func (r *Refusal) Unwrap() error {
-	if r.Status >= 400 && r.Status < 500 && r.Status != http.StatusTooManyRequests {
+	switch {
+	case r.Status == http.StatusRequestTimeout, r.Status == http.StatusTooEarly, r.Status == http.StatusTooManyRequests:
+	case r.Status/100 == 4:
 		return errdefs.ErrInvalidArgument
 	}
 	return errdefs.ErrUnavailable
@@ -73,10 +75,11 @@ func (r *Refusal) Unwrap() error {
 
 // Sender posts to one receiver.
 type Sender struct {
-	client *http.Client
-	url    *url.URL // without user and password
-	user   string
-	token  string
+	client   *http.Client
+	url      *url.URL // without user and password
+	token    string
+	user     string // for basic authentication
+	password string
 }
 
 // NewSender takes an https URL and the receiver's token, which goes with every request by basic authentication. A
@@ -84,9 +87,9 @@ type Sender struct {
 func NewSender(client *http.Client, u *url.URL, token string) *Sender {
 	plain := *u
 	plain.User = nil
-	s := &Sender{client: client, url: &plain, user: "token", token: token}
+	s := &Sender{client: client, url: &plain, token: token, user: "token", password: token}
 	if password, ok := u.User.Password(); ok {
-		s.user, s.token = u.User.Username(), password
+		s.user, s.password = u.User.Username(), password
 	}
 	return s
 }
@@ -103,8 +106,8 @@ func (s *Sender) Send(ctx context.Context, b Batch) error {
 		return fmt.Errorf("make request: %w", errdefs.ErrInvalidArgument)
 	}
 	s.describe(request.Header, b)
-	if s.token != "" {
-		request.SetBasicAuth(s.user, s.token)
+	if s.password != "" {
+		request.SetBasicAuth(s.user, s.password)
 	}
 	response, err := s.client.Do(request)
 	if err != nil {

@@ -26,7 +26,11 @@ import (
 	"github.com/dynod/dynod/logs/syslog"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain sets a proxy that answers nobody: the client must not ask it.
+func TestMain(m *testing.M) {
+	_ = os.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	goleak.VerifyTestMain(m)
+}
 
 // client trusts the server.
 func client(t *testing.T, s *httptest.Server) *http.Client {
@@ -64,7 +68,7 @@ func batch(texts ...string) logplex.Batch {
 	b := logplex.Batch{ID: "frame-7", Messages: len(texts)}
 	for i, text := range texts {
 		m := syslog.Message{Kind: syslog.Kind(i % 4), Time: time.Unix(1_700_000_000, 1000), Text: []byte(text)}
-		b.Frames = syslog.AppendFrame(b.Frames, syslog.Origin{Host: "h", Process: "web.1"}, m)
+		b.Frames, _ = syslog.AppendFrames(b.Frames, syslog.Origin{Host: "h", Process: "web.1"}, m)
 	}
 	return b
 }
@@ -121,13 +125,16 @@ func TestSend(t *testing.T) {
 		}
 	}
 	u.User = url.UserPassword("me", "pw")
-	if err := logplex.NewSender(client(t, s), u, "").Send(t.Context(), batch("one")); err != nil || headers.Get("Authorization") != "me pw" {
-		t.Error(err, headers)
+	for _, token := range []string{"", "t.123"} {
+		err := logplex.NewSender(client(t, s), u, token).Send(t.Context(), batch("one"))
+		if err != nil || headers.Get("Authorization") != "me pw" || headers.Get("Logplex-Drain-Token") != token {
+			t.Error(err, headers)
+		}
 	}
 }
 
 func TestAnswers(t *testing.T) {
-	for status, final := range map[int]bool{200: false, 202: false, 299: false, 301: false, 400: true, 403: true, 404: true, 413: true, 429: false, 500: false, 503: false} {
+	for status, final := range map[int]bool{200: false, 202: false, 299: false, 301: false, 400: true, 403: true, 404: true, 408: false, 413: true, 425: false, 429: false, 500: false, 503: false} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "17")
 			w.Header().Set("Location", "https://elsewhere.example")
@@ -176,7 +183,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if !errdefs.IsPermissionDenied(local) {
+	if !errdefs.IsPermissionDenied(local) { // a proxy would be asked for it instead
 		t.Error(local)
 	}
 }

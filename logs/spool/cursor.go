@@ -55,7 +55,8 @@ func (c Cursor) Store(dyno string) error {
 	return nil
 }
 
-// readSmall reads a file in a dyno's directory. A missing one is fs.ErrNotExist, what cannot be ours errdefs.ErrDataLoss.
+// readSmall reads a file in a dyno's directory. A missing one is fs.ErrNotExist, what cannot be ours or be read for good
+// errdefs.ErrDataLoss.
 func readSmall(path string) ([]byte, error) {
 	d, err := openFolder(filepath.Dir(path), dynoDepth)
 	if err != nil {
@@ -63,10 +64,13 @@ func readSmall(path string) ([]byte, error) {
 	}
 	defer d.Close()
 	b, err := d.readSmall(filepath.Base(path))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("read %s: %w", filepath.Base(path), errors.Join(errdefs.ErrDataLoss, err))
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return b, err
+	case gone(err) || broken(err):
+		err = errors.Join(errdefs.ErrDataLoss, err)
 	}
-	return b, err
+	return nil, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 }
 
 // writeSync replaces a file in a dyno's directory: it is on disk, whole, when writeSync returns nil.

@@ -3,8 +3,10 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +51,18 @@ const foreignSuffix = ".foreign"
 
 // foreign tells that what should be a directory of ours is a link or a file.
 func foreign(err error) bool { return errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) }
+
+// gone tells that there is no file of ours: nothing, or something else in its place.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || foreign(err) || isAny(err, errNotRegular, unix.ENXIO, unix.ENODEV)
+}
+
+// broken tells that the disk has no sound answer: unlike a want of descriptors or memory it may stay.
+func broken(err error) bool { return isAny(err, unix.EIO, unix.EUCLEAN, unix.EBADMSG) }
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
 
 // walk goes down to a folder; enter is called before each step.
 func walk(path string, depth int, enter func(at int, name string) error) (folder, error) {
@@ -100,8 +114,8 @@ func (d folder) open(name string, flags int) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: filepath.Join(d.Name(), name), Err: err}
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", name, errNotRegular), err, unix.Close(fd))
+	if err := regular(&st, unix.Fstat(fd, &st)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), filepath.Join(d.Name(), name)), nil
 }
@@ -120,20 +134,31 @@ func (d folder) create(name string) (*os.File, error) {
 
 func (d folder) remove(name string) error { return unix.Unlinkat(int(d.Fd()), name, 0) }
 
-// stat gives a regular file's data; false for anything else.
-func (d folder) stat(name string) (unix.Stat_t, bool) {
+// regular is the error of a stat, or errNotRegular.
+func regular(st *unix.Stat_t, err error) error {
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errNotRegular
+	}
+	return err
+}
+
+// stat gives a regular file's data.
+func (d folder) stat(name string) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return st, err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+	return st, regular(&st, err)
 }
 
 // size is the length of a regular file in bytes, 0 for anything else.
-func (d folder) size(name string) int64 {
-	st, ok := d.stat(name)
-	if !ok {
-		return 0
+func (d folder) size(name string) (int64, error) {
+	st, err := d.stat(name)
+	if err == nil {
+		return st.Size, nil
 	}
-	return st.Size
+	if gone(err) {
+		return 0, nil
+	}
+	return 0, fmt.Errorf("look at %s: %w", name, err)
 }
 
 // openRegular opens a file of a stream by its path.
@@ -147,10 +172,13 @@ func openRegular(path string, flags int) (*os.File, error) {
 }
 
 // regularSize is the length of a file of a stream in bytes, 0 for anything that is no regular file.
-func regularSize(path string) int64 {
+func regularSize(path string) (int64, error) {
 	d, err := openFolder(filepath.Dir(path), streamDepth)
+	if gone(err) {
+		return 0, nil
+	}
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	defer d.Close()
 	return d.size(filepath.Base(path))

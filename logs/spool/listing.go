@@ -75,23 +75,36 @@ func Tail(dyno string, s Stream) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return l.tail(dyno, s), nil
+	return l.tail(dyno, s)
 }
 
-func (l Listing) tail(dyno string, s Stream) int64 {
-	var tail int64
+func (l Listing) tail(dyno string, s Stream) (int64, error) {
+	far, err := delivered(dyno)
+	if err != nil {
+		return 0, err
+	}
+	tail := far[s]
 	for _, offsets := range [][]int64{l.Ends, l.Losses} {
 		if n := len(offsets); n > 0 {
 			tail = max(tail, offsets[n-1])
 		}
 	}
-	if d, err := openFolder(Dir(dyno, s), streamDepth); err == nil {
-		for _, start := range l.Segments {
-			tail = max(tail, start+min(d.size(fileName(start, segmentSuffix)), maxFile))
-		}
-		_ = d.Close()
+	d, err := openFolder(Dir(dyno, s), streamDepth)
+	if gone(err) {
+		return tail, nil
 	}
-	return max(tail, delivered(dyno)[s])
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	for _, start := range l.Segments {
+		size, err := d.size(fileName(start, segmentSuffix))
+		if err != nil && !broken(err) {
+			return 0, err
+		}
+		tail = max(tail, start+min(size, maxFile))
+	}
+	return tail, nil
 }
 
 // Usage is how many bytes the files of a dyno's streams have together, or take on disk where that is less.
@@ -116,7 +129,7 @@ func usage(dir string) (int64, error) {
 	names, err := d.Readdirnames(-1)
 	var sum int64
 	for _, name := range names {
-		if st, ok := d.stat(name); ok {
+		if st, err := d.stat(name); err == nil {
 			sum += min(st.Size, st.Blocks*512) // a sparse file takes less than it shows
 		}
 	}

@@ -45,12 +45,17 @@ func (d folder) writeLost(l Lost, end int64) error {
 	return errors.Join(err, f.Close())
 }
 
-func (d folder) readLost(end int64) (Lost, bool) {
+// readLost reads what is known of the hole that ends at end; false: nothing.
+func (d folder) readLost(end int64) (Lost, bool, error) {
 	b, err := d.readSmall(fileName(end, lostSuffix))
-	if err != nil {
-		return Lost{}, false
+	if gone(err) || broken(err) {
+		return Lost{}, false, nil
 	}
-	return parseLost(b, end)
+	if err != nil {
+		return Lost{}, false, err
+	}
+	l, ok := parseLost(b, end)
+	return l, ok, nil
 }
 
 // readSmall reads a file of which more than maxSmall bytes cannot be ours.
@@ -65,10 +70,13 @@ func (d folder) readSmall(name string) ([]byte, error) {
 
 // lost adds up what is known of the holes between two positions. A hole that was counted again when it had grown is
 // found twice: the later file tells of all of it.
-func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time) {
+func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time, err error) {
 	d, err := openFolder(dir, streamDepth)
+	if gone(err) {
+		return 0, since, nil
+	}
 	if err != nil {
-		return 0, since
+		return 0, since, err
 	}
 	defer d.Close()
 	begun := to
@@ -76,11 +84,15 @@ func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time)
 		if l.Losses[i] > begun {
 			continue
 		}
-		if hole, ok := d.readLost(l.Losses[i]); ok {
+		hole, ok, err := d.readLost(l.Losses[i])
+		if err != nil {
+			return 0, since, err
+		}
+		if ok {
 			lines, since, begun = lines+hole.Lines, hole.Since, hole.From
 		}
 	}
-	return min(lines, to-from), since
+	return min(lines, to-from), since, nil
 }
 
 // Drop counts n bytes that will not be kept, with so many newlines among them. The count is in the names before the

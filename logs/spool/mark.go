@@ -47,17 +47,19 @@ type clock struct {
 	buf   []byte
 }
 
-// openClock reads the marks of the segment that starts at start; before its first mark the answer is fallback.
-func openClock(dir string, start int64, fallback time.Time) *clock {
+// openClock reads the marks of the segment that starts at start; before its first mark, and without marks of ours, the
+// answer is fallback.
+func openClock(dir string, start int64, fallback time.Time) (*clock, error) {
 	c := &clock{start: start, now: fallback}
 	path := filepath.Join(dir, fileName(start, marksSuffix))
-	if regularSize(path) > maxFile {
-		return c
+	size, err := regularSize(path)
+	if err == nil && size <= maxFile {
+		c.file, err = openRegular(path, os.O_RDONLY)
 	}
-	if f, err := openRegular(path, os.O_RDONLY); err == nil {
-		c.file = f
+	if err != nil && !gone(err) && !broken(err) {
+		return nil, err
 	}
-	return c
+	return c, nil
 }
 
 func (c *clock) at(offset int64) time.Time {

@@ -117,18 +117,24 @@ func (p Progress) write(dyno string, n int, durable bool) error {
 	return nil
 }
 
-// delivered is the furthest that any receiver is.
-func delivered(dyno string) Cursor {
-	far, _ := LoadCursor(dyno) // an unreadable one says nothing
-	for n := 1; n <= MaxReceivers; n++ {
-		p, err := LoadProgress(dyno, n)
-		if errors.Is(err, fs.ErrNotExist) {
+// delivered is the furthest that any receiver is. A damaged file says nothing.
+func delivered(dyno string) (Cursor, error) {
+	far, err := LoadCursor(dyno)
+	for n := 1; n <= MaxReceivers && silent(err); n++ {
+		var p Progress
+		if p, err = LoadProgress(dyno, n); errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		far = far.Furthest(p.Cursor)
 	}
-	return far
+	if !silent(err) {
+		return Cursor{}, err
+	}
+	return far, nil
 }
+
+// silent tells that nothing can be learnt from a file, now or later.
+func silent(err error) bool { return err == nil || gone(err) || errdefs.IsDataLoss(err) }
 
 // Furthest is the later of two positions in each stream.
 func (c Cursor) Furthest(other Cursor) Cursor {

@@ -44,16 +44,21 @@ type Reader struct {
 	start int64 // of the segment that file is, -1 without one
 	until int64 // where the next segment begins: what a damaged file holds beyond is not ours
 	clock *clock
-	bad   map[int64]bool // segments in which reading failed
+	fails map[int64]int // of reading a segment
 }
+
+// MaxFails is how often a segment may fail to be read until it counts as gone. So a sick disk can recover within the
+// pauses that a caller makes, and one bad sector does not end a stream.
+const MaxFails = 20
 
 // NewReader reads the stream in dir from a position on; the directory need not exist yet.
 func NewReader(dir string, from int64) *Reader {
-	return &Reader{dir: dir, pos: from, start: -1, ended: -1, bad: map[int64]bool{}}
+	return &Reader{dir: dir, pos: from, start: -1, ended: -1, fails: map[int64]int{}}
 }
 
 // Next gives the next piece, at most len(buf) bytes of it. io.EOF means that there is none at present; ask again when
-// the stream has grown. After any other error the segment at fault is skipped, and what it held becomes a Gap.
+// the stream has grown. After any other error ask again in a while: nothing is passed over, unless the disk fails to
+// give one segment MaxFails times, which then becomes a Gap.
 func (r *Reader) Next(buf []byte) (Piece, error) {
 	if p, ok, err := r.read(buf); ok || err != nil {
 		return p, err
@@ -67,19 +72,23 @@ func (r *Reader) Next(buf []byte) (Piece, error) {
 		if r.ended != r.pos && l.ended(r.pos) {
 			return r.end(), nil
 		}
-		if start, ok := r.holding(l); ok && r.enter(l, start) {
+		var entered bool
+		if entered, err = r.enter(l); entered || err != nil {
 			continue
 		}
-		if _, ok := r.following(l); !ok {
+		var before, after way
+		if before, err = r.way(l); err == nil && !before.on {
 			return Piece{}, io.EOF
 		}
 		// The older of two new files may be missing in one listing (see List), but not in a second one begun later.
-		before := l
-		if l, err = List(r.dir); err == nil && r.same(before, l) {
-			return r.gap(l), nil
+		if l, err = List(r.dir); err != nil {
+			continue
+		}
+		if after, err = r.way(l); err == nil && before == after {
+			return r.gap(l, after.next)
 		}
 	}
-	return Piece{}, fmt.Errorf("list segments: %w", err)
+	return Piece{}, fmt.Errorf("read stream: %w", err)
 }
 
 // Time says when the byte at offset arrived: one of the Data that Next gave last, asked for in ascending order.
@@ -111,7 +120,7 @@ func (r *Reader) read(buf []byte) (Piece, bool, error) {
 	if errors.Is(err, io.EOF) {
 		return Piece{}, false, nil
 	}
-	r.bad[r.start] = true
+	r.fails[r.start]++
 	r.Close()
 	return Piece{}, false, fmt.Errorf("read segment: %w", err)
 }
@@ -120,7 +129,7 @@ func (r *Reader) end() Piece {
 	r.ended = r.pos
 	p := Piece{Kind: End, Offset: r.pos}
 	if d, err := openFolder(r.dir, streamDepth); err == nil {
-		if st, ok := d.stat(fileName(r.pos, endSuffix)); ok {
+		if st, err := d.stat(fileName(r.pos, endSuffix)); err == nil {
 			p.Time = modified(st)
 		}
 		_ = d.Close()
@@ -130,21 +139,28 @@ func (r *Reader) end() Piece {
 
 func modified(st unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()).UTC() }
 
-// same tells whether two listings show the same way on from here.
-func (r *Reader) same(a, b Listing) bool {
-	heldA, okA := r.holding(a)
-	heldB, okB := r.holding(b)
-	nextA, _ := r.following(a)
-	nextB, ok := r.following(b)
-	return ok && heldA == heldB && okA == okB && nextA == nextB
+// way is how a stream goes on from the reader's position, as one listing shows it.
+type way struct {
+	held  int64 // see holding
+	holds bool
+	next  int64 // see following
+	on    bool
 }
 
-func (r *Reader) gap(l Listing) Piece {
-	to, _ := r.following(l)
+func (r *Reader) way(l Listing) (w way, err error) {
+	w.held, w.holds = r.holding(l)
+	w.next, w.on, err = r.following(l)
+	return w, err
+}
+
+func (r *Reader) gap(l Listing, to int64) (Piece, error) {
 	p := Piece{Kind: Gap, Offset: r.pos, Lost: to - r.pos}
-	p.Lines, p.Since = l.lost(r.dir, r.pos, to)
+	var err error
+	if p.Lines, p.Since, err = l.lost(r.dir, r.pos, to); err != nil {
+		return Piece{}, fmt.Errorf("read count of a hole: %w", err)
+	}
 	r.pos = to
-	return p
+	return p, nil
 }
 
 // holding is the last segment after the one at hand that starts at or before this position.
@@ -153,7 +169,7 @@ func (r *Reader) holding(l Listing) (int64, bool) {
 	if !found {
 		i--
 	}
-	if i < 0 || l.Segments[i] <= r.start || r.bad[l.Segments[i]] {
+	if i < 0 || l.Segments[i] <= r.start || r.bad(l.Segments[i]) {
 		return 0, false
 	}
 	return l.Segments[i], true
@@ -161,18 +177,24 @@ func (r *Reader) holding(l Listing) (int64, bool) {
 
 // following is the nearest position behind this one at which there is a byte or the end of a life. An empty segment
 // does not count: the hole before it may become longer yet.
-func (r *Reader) following(l Listing) (int64, bool) {
+func (r *Reader) following(l Listing) (int64, bool, error) {
 	end, ended := endAfter(l, r.pos)
 	for _, start := range l.Segments {
-		switch {
-		case start <= r.pos || r.bad[start] || regularSize(r.path(start, segmentSuffix)) == 0:
-		case ended && end < start:
-			return end, true
-		default:
-			return start, true
+		if start <= r.pos || r.bad(start) {
+			continue
+		}
+		if ended && end < start {
+			break
+		}
+		size, err := regularSize(r.path(start, segmentSuffix))
+		if err != nil {
+			return 0, false, r.failed(start, err)
+		}
+		if size > 0 {
+			return start, true, nil
 		}
 	}
-	return end, ended
+	return end, ended, nil
 }
 
 func endAfter(l Listing, pos int64) (int64, bool) {
@@ -183,22 +205,41 @@ func endAfter(l Listing, pos int64) (int64, bool) {
 	return l.Ends[i], true
 }
 
-// enter makes a segment the one at hand, if there are bytes in it.
-func (r *Reader) enter(l Listing, start int64) bool {
+// enter makes the segment that holds this position the one at hand, if there are bytes in it.
+func (r *Reader) enter(l Listing) (bool, error) {
+	start, ok := r.holding(l)
+	if !ok {
+		return false, nil
+	}
 	f, err := openRegular(r.path(start, segmentSuffix), os.O_RDONLY)
+	if gone(err) {
+		return false, nil
+	}
 	if err != nil {
-		return false // gone or not ours
+		return false, r.failed(start, err)
 	}
 	fi, err := f.Stat()
 	if err != nil || fi.Size() == 0 || fi.Size() > maxFile {
-		_ = f.Close()
-		return false
+		return false, errors.Join(r.failed(start, err), f.Close())
+	}
+	clock, err := openClock(r.dir, start, fi.ModTime().UTC())
+	if err != nil {
+		return false, errors.Join(err, f.Close())
 	}
 	r.Close()
-	r.file, r.start, r.until = f, start, l.after(start)
-	r.clock = openClock(r.dir, start, fi.ModTime().UTC())
+	r.file, r.start, r.until, r.clock = f, start, l.after(start), clock
 	r.clock.seek(r.pos)
-	return true
+	return true, nil
+}
+
+func (r *Reader) bad(start int64) bool { return r.fails[start] >= MaxFails }
+
+// failed counts what the disk is to blame for. Other trouble, such as too many open files, is not the segment's.
+func (r *Reader) failed(start int64, err error) error {
+	if broken(err) {
+		r.fails[start]++
+	}
+	return err
 }
 
 func (r *Reader) path(offset int64, suffix string) string {

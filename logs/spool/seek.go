@@ -22,8 +22,12 @@ func LastLines(dyno string, s Stream, n int) (offset int64, clean bool, err erro
 	if err != nil {
 		return 0, true, err
 	}
+	tail, err := l.tail(dyno, s)
+	if err != nil {
+		return 0, true, err
+	}
 	newlines := 0
-	l.back(Dir(dyno, s), l.tail(dyno, s), func(at int64, block []byte) bool {
+	l.back(Dir(dyno, s), tail, func(at int64, block []byte) bool {
 		for i := len(block); i > 0; {
 			if i = bytes.LastIndexByte(block[:i], '\n'); i < 0 {
 				break
@@ -152,7 +156,8 @@ func (l Listing) back(dir string, pos int64, take func(at int64, block []byte) b
 		if l.Segments[i] >= pos {
 			continue
 		}
-		pos = min(pos, l.Segments[i]+regularSize(filepath.Join(dir, fileName(l.Segments[i], segmentSuffix))))
+		size, _ := regularSize(filepath.Join(dir, fileName(l.Segments[i], segmentSuffix)))
+		pos = min(pos, l.Segments[i]+size)
 		if pos = backIn(dir, l.Segments[i], pos, buf, take); pos != l.Segments[i] {
 			return
 		}

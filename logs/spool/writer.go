@@ -34,7 +34,9 @@ func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
 		return nil, fmt.Errorf("list segments: %w", err)
 	}
 	w := UnreadWriter(dyno, s, segment)
-	w.pos = l.tail(dyno, s)
+	if w.pos, err = l.tail(dyno, s); err != nil {
+		return nil, fmt.Errorf("find end of stream: %w", err)
+	}
 	d, err := makeFolder(dir, streamDepth)
 	if err != nil {
 		return w, nil
@@ -54,8 +56,8 @@ func UnreadWriter(dyno string, s Stream, segment int64) *Writer {
 // resume goes on in the last segment if it ends where the stream does, without the end of a life in between.
 func (w *Writer) resume(d folder, start int64, ended bool) {
 	name := fileName(start, segmentSuffix)
-	size := d.size(name)
-	if start+size != w.pos || size > 0 && (ended || size >= w.segment) {
+	size, err := d.size(name)
+	if err != nil || start+size != w.pos || size > 0 && (ended || size >= w.segment) {
 		return
 	}
 	if f, err := d.open(name, os.O_RDWR); err == nil { // otherwise not ours: the stream goes on beside it
@@ -202,7 +204,10 @@ func (w *Writer) openMarks() error {
 	}
 	defer d.Close()
 	name := fileName(w.start, marksSuffix)
-	size := d.size(name)
+	size, err := d.size(name)
+	if err != nil {
+		return err
+	}
 	if size == 0 || size > maxFile {
 		w.marks, err = d.create(name)
 		w.marked = 0

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// MaxFrame is the longest frame in bytes, its count included. Longer texts are cut.
+// MaxFrame is the longest frame in bytes, its count included.
 const MaxFrame = 10240
 
 // Kind is who says a message, as receivers tell it apart.
@@ -50,9 +50,9 @@ const (
 	maxProcess = 128
 )
 
-// AppendFrame adds "<count> <priority>1 <time> <host> <app> <process> - - <text>" to b. The text is cut where the frame
-// would be longer than MaxFrame.
-func AppendFrame(b []byte, o Origin, m Message) []byte {
+// AppendFrames adds "<count> <priority>1 <time> <host> <app> <process> - - <text>" to b and gives the number of frames:
+// more than one where the text does not fit.
+func AppendFrames(b []byte, o Origin, m Message) (frames []byte, n int) {
 	h := head[m.Kind]
 	front := make([]byte, 0, 128)
 	front = append(append(front, h.priority...), "1 "...)
@@ -61,9 +61,13 @@ func AppendFrame(b []byte, o Origin, m Message) []byte {
 	front = append(append(front, h.app...), ' ')
 	front = append(appendField(front, o.Process, maxProcess), " - - "...)
 	const count = len("10240 ")
-	text := m.Text[:min(len(m.Text), MaxFrame-count-len(front))]
-	b = append(strconv.AppendInt(b, int64(len(front)+len(text)), 10), ' ')
-	return append(append(b, front...), text...)
+	for rest := m.Text; n == 0 || len(rest) > 0; n++ {
+		text := rest[:min(len(rest), MaxFrame-count-len(front))]
+		rest = rest[len(text):]
+		b = append(strconv.AppendInt(b, int64(len(front)+len(text)), 10), ' ')
+		b = append(append(b, front...), text...)
+	}
+	return b, n
 }
 
 // appendField adds a header field: printable ASCII without spaces, "-" for an empty one.

@@ -2,12 +2,14 @@ package syslog_test
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/heroku/x/logplex/encoding"
 
 	"github.com/dynod/dynod/logs/syslog"
@@ -27,7 +29,8 @@ func TestFrames(t *testing.T) {
 		"75 <172>1 2026-01-02T14:04:05.678901+00:00 h1.example heroku web.1 - - lost":         {Kind: syslog.Loss, Text: []byte("lost")},
 	} {
 		m.Time = noon
-		got := string(syslog.AppendFrame(nil, origin, m))
+		b, _ := syslog.AppendFrames(nil, origin, m)
+		got := string(b)
 		count, frame, _ := strings.Cut(got, " ")
 		if n, err := strconv.Atoi(count); err != nil || n != len(frame) {
 			t.Errorf("count %s of %d bytes", count, len(frame))
@@ -41,7 +44,8 @@ func TestFrames(t *testing.T) {
 
 func TestHeadersCannotBeForged(t *testing.T) {
 	bad := syslog.Origin{Host: "a b\n<1>" + strings.Repeat("x", 300), Process: ""}
-	got := string(syslog.AppendFrame(nil, bad, syslog.Message{Time: noon}))
+	b, _ := syslog.AppendFrames(nil, bad, syslog.Message{Time: noon})
+	got := string(b)
 	if want := " a?b?<1>" + strings.Repeat("x", 248) + " app - - - "; !strings.HasSuffix(got, want) {
 		t.Errorf("got %q", got)
 	}
@@ -60,57 +64,91 @@ func TestKindOfPlatform(t *testing.T) {
 	}
 }
 
-// strict takes what AppendFrame may write and nothing else.
+// strict takes what AppendFrames may write and nothing else.
 var strict = regexp.MustCompile(`^<(190|45|134|172)>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00) ([!-~]{1,255}) (app|heroku) ([!-~]{1,128}) - - `)
 
-// FuzzFrames has two messages in a row, each of any bytes: two frames come out, with those bytes. heroku/x and a
-// strict reading agree.
+// FuzzFrames has two messages in a row, each of any bytes: frames come out with those bytes. heroku/x and a strict
+// reading agree, and what heroku/x makes of a frame it writes and reads as the same again.
 func FuzzFrames(f *testing.F) {
 	f.Add("h", "web.1", []byte("hello"), []byte("world"), uint8(0), int64(0))
 	f.Add("", "\n", []byte("5 <190>1 - - - - -\n"), []byte("\x00\xff\x1b]0;\r\n"), uint8(1), int64(1767366245678901234))
-	f.Add("a b", "é", bytes.Repeat([]byte("x"), 20_000), []byte{}, uint8(3), int64(-1))
+	f.Add("a b", "é", bytes.Repeat([]byte("x"), 30_000), []byte{}, uint8(3), int64(-1))
 	f.Fuzz(func(t *testing.T, host, process string, one, two []byte, kind uint8, nanos int64) {
-		o := syslog.Origin{Host: host, Process: process}
 		at := time.Unix(0, nanos)
-		texts := [][]byte{one, two}
 		var b []byte
-		for _, text := range texts {
-			before := len(b)
-			b = syslog.AppendFrame(b, o, syslog.Message{Kind: syslog.Kind(kind % 4), Time: at, Text: text})
-			if n := len(b) - before; n > syslog.MaxFrame {
-				t.Fatalf("frame of %d bytes", n)
-			}
+		var counts []int
+		for _, text := range [][]byte{one, two} {
+			var n int
+			b, n = syslog.AppendFrames(b, syslog.Origin{Host: host, Process: process}, syslog.Message{Kind: syslog.Kind(kind % 4), Time: at, Text: text})
+			counts = append(counts, n)
 		}
-		rest := b
 		scanner := encoding.NewScanner(bytes.NewReader(b))
-		for i, text := range texts {
-			count, after, _ := bytes.Cut(rest, []byte(" "))
-			n, err := strconv.Atoi(string(count))
-			if err != nil || n > len(after) {
-				t.Fatalf("frame %d: count %q", i, count)
+		for i, want := range [][]byte{one, two} {
+			var text []byte
+			for range counts[i] {
+				var frame []byte
+				frame, b = next(t, b)
+				text = append(text, readBoth(t, frame, scanner, at)...)
 			}
-			head := strict.FindSubmatch(after[:n])
-			if head == nil {
-				t.Fatalf("frame %d: %q", i, after[:n])
+			if !bytes.Equal(text, want) || counts[i] > 1+len(want)/9_700 {
+				t.Fatalf("%q in %d frames, want %q", text, counts[i], want)
 			}
-			got := after[len(head[0]):n]
-			if !bytes.HasPrefix(text, got) || len(got) < min(len(text), 9_700) {
-				t.Fatalf("frame %d: text %q", i, got)
-			}
-			if said, err := time.Parse(time.RFC3339Nano, string(head[2])); err != nil || !said.Equal(at.Truncate(time.Microsecond)) && at.UnixNano() >= 0 {
-				t.Fatalf("frame %d: time %s, want %s", i, said, at)
-			}
-			if !scanner.Scan() {
-				t.Fatalf("frame %d: heroku/x: %v", i, scanner.Err())
-			}
-			m := scanner.Message()
-			if m.Message != string(got) || m.Hostname != string(head[3]) || m.Process != string(head[5]) {
-				t.Fatalf("frame %d: heroku/x reads %+v", i, m)
-			}
-			rest = after[n:]
 		}
-		if len(rest) > 0 || scanner.Scan() {
-			t.Fatalf("%q follows", rest)
+		if len(b) > 0 || scanner.Scan() {
+			t.Fatalf("%q follows", b)
 		}
 	})
+}
+
+// next takes one frame off.
+func next(t *testing.T, b []byte) (frame, rest []byte) {
+	t.Helper()
+	count, after, _ := bytes.Cut(b, []byte(" "))
+	n, err := strconv.Atoi(string(count))
+	if err != nil || n > len(after) || len(count)+1+n > syslog.MaxFrame {
+		t.Fatalf("count %q before %d bytes", count, len(after))
+	}
+	return after[:n], after[n:]
+}
+
+// readBoth reads a frame strictly and by heroku/x, which must agree, and gives its text.
+func readBoth(t *testing.T, frame []byte, scanner encoding.Scanner, at time.Time) []byte {
+	t.Helper()
+	head := strict.FindSubmatch(frame)
+	if head == nil {
+		t.Fatalf("%q", frame)
+	}
+	text := frame[len(head[0]):]
+	if said, err := time.Parse(time.RFC3339Nano, string(head[2])); err != nil || !said.Equal(at.Truncate(time.Microsecond)) && at.UnixNano() >= 0 {
+		t.Fatalf("time %s, want %s", said, at)
+	}
+	if !scanner.Scan() {
+		t.Fatalf("heroku/x: %v", scanner.Err())
+	}
+	m := scanner.Message()
+	if m.Message != string(text) || m.Hostname != string(head[3]) || m.Process != string(head[5]) {
+		t.Fatalf("heroku/x reads %+v", m)
+	}
+	if err := roundTrip(m); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// roundTrip has heroku/x write a message, with structured data, and read it again.
+func roundTrip(m encoding.Message) error {
+	m.RFCCompliant = true
+	b, err := encoding.Encode(m)
+	if err != nil {
+		return err
+	}
+	again := encoding.NewScanner(bytes.NewReader(b))
+	if !again.Scan() {
+		return fmt.Errorf("%q is not read again: %w", b, again.Err())
+	}
+	got := again.Message()
+	if got.RFCCompliant = true; !cmp.Equal(m, got) {
+		return fmt.Errorf("%+v comes back as %+v", m, got)
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/dynod/dynod/logs/syslog"
-	"github.com/dynod/dynod/test/lab"
+	"github.com/dynod/dynod/test/root"
 )
 
 const rsyslogConfig = `
@@ -28,7 +28,7 @@ ruleset(name="all") { action(type="omfile" file="%[1]s/received" template="line"
 // rsyslog starts Debian's rsyslogd as a private process, and gives its URL and the file of what it receives.
 func rsyslog(t *testing.T, cert, key string) (address, received string) {
 	t.Helper()
-	lab.Root(t)
+	root.Needed(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestRsyslog(t *testing.T) {
 		var frames []byte
 		for i := range 500 {
 			text := fmt.Sprintf("%d of %d: 9 <190>1 - - é\x1b[31m\t%s", i, batch, strings.Repeat("x", i*20))
-			frames = syslog.AppendFrame(frames, origin, syslog.Message{Time: noon, Text: []byte(text)})
+			frames, _ = syslog.AppendFrames(frames, origin, syslog.Message{Time: noon, Text: []byte(text)})
 			fmt.Fprintf(&want, "190 2026-01-02T14:04:05.678901+00:00 h1.example app web.1 %s\n", text)
 		}
 		if err := s.Send(limited(t), frames); err != nil {

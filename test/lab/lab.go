@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/test/root"
 )
 
 const (
@@ -40,15 +42,10 @@ type Lab struct {
 	commands   []*exec.Cmd
 }
 
-// Root skips a test that needs root and the real kernel under -short, and fails it without root.
+// Root is root.Needed.
 func Root(t testing.TB) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs root and the real kernel: not under -short")
-	}
-	if os.Geteuid() != 0 {
-		t.Fatal("needs root: run as root, or with -short for the unit tests alone")
-	}
+	root.Needed(t)
 }
 
 // New opens a lab named after the test. When the test ends the lab is closed, and the test fails if anything of
