@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/rendezvous"
 	"github.com/dynod/dynod/agent/rpc"
 	"github.com/dynod/dynod/agent/rpc/transport"
@@ -52,7 +53,7 @@ func runAgent(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		return err
 	}
 	a := agent.New(agent.Parts{
-		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Store: parts.store, Log: log,
+		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Cloud: provider(cfg, log), Store: parts.store, Log: log,
 	}, settings)
 	servers, err := openServers(cfg, a, log)
 	if err != nil {
@@ -106,6 +107,14 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	}
 	p.runtime, err = runtime.New(ctx, runtimeConfig(cfg), log)
 	return p, err
+}
+
+// provider is the cloud that this host may be a part of, nil for none.
+func provider(cfg config.Config, log *slog.Logger) agent.Cloud {
+	if cfg.Host.Cloud == "none" {
+		return nil
+	}
+	return cloud.New(cloud.Config{Always: cfg.Host.Cloud == "ec2", Log: log})
 }
 
 func runtimeConfig(cfg config.Config) runtime.Config {
