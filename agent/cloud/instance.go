@@ -9,11 +9,14 @@ import (
 	"strings"
 )
 
-// maxTags is how many tags an instance may have.
-const maxTags = 50
+const (
+	maxTags   = 50  // an instance may have
+	maxTagKey = 512 // bytes: 128 characters
+)
 
-// tagKey is what a key of a tag may be that the service shows. It is put into a path.
-var tagKey = regexp.MustCompile(`^[\p{L}\p{N}+\-=.,_:@]{1,128}$`)
+// tagKey is what a key of a tag may be that the service shows, of at most maxTagKey bytes: it is put into a path. A
+// bound on repetitions would cost every process of this program megabytes.
+var tagKey = regexp.MustCompile(`^[\p{L}\p{N}+\-=.,_:@]+$`)
 
 // word is what a short value looks like.
 var word = regexp.MustCompile(`^[A-Za-z0-9:._-]{1,64}$`)
@@ -77,7 +80,7 @@ func (m metadata) tags(ctx context.Context) (map[string]string, error) {
 	}
 	tags := map[string]string{}
 	for _, key := range keys {
-		if !tagKey.MatchString(key) || strings.Trim(key, ".") == "" {
+		if len(key) > maxTagKey || !tagKey.MatchString(key) || strings.Trim(key, ".") == "" {
 			return nil, fmt.Errorf("read %s: %.80q is no key", path, key)
 		}
 		value, there, err := m.read(ctx, path+"/"+key)

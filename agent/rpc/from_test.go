@@ -67,8 +67,11 @@ func TestSpecArrives(t *testing.T) {
 	for _, other := range []dyno.Spec{image, attached} {
 		maps.DeleteFunc(unset, func(field string, _ bool) bool { return !blank(reflect.ValueOf(other), "Spec")[field] })
 	}
-	// No spec here has a space; Swap and the point of R15 come with sizes only; Gone is of the store.
-	for _, field := range []string{"Spec.Metadata.Space", "Spec.Limits.Swap", "Spec.Limits.R15Percent", "Spec.Secret.Gone"} {
+	// No spec here has a space; some limits come with sizes only; Gone is of the store.
+	for _, field := range []string{
+		"Spec.Metadata.Space", "Spec.Limits.Swap", "Spec.Limits.R15Percent", "Spec.Limits.MemoryHigh",
+		"Spec.Limits.IOWeight", "Spec.Limits.IOBytes", "Spec.Limits.IOOperations", "Spec.Secret.Gone",
+	} {
 		delete(unset, field)
 	}
 	if len(unset) > 0 {
