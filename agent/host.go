@@ -32,7 +32,7 @@ type Host struct {
 	Cloud                         cloud.State
 }
 
-// Pressure is PSI some avg10, percent.
+// Pressure is PSI some avg10 of the host or of a dyno, percent.
 type Pressure struct{ CPU, Memory, IO float64 }
 
 // Host is the host as it stands now.

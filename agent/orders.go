@@ -96,6 +96,12 @@ func (a *Agent) Get(id string) (Status, error) {
 	return status, nil
 }
 
+// Pressure is a dyno's own; NotFound when it does not run.
+func (a *Agent) Pressure(ctx context.Context, id string) (Pressure, error) {
+	u, err := a.Runtime.Usage(ctx, id)
+	return Pressure(u.Pressure), err
+}
+
 // List is all dynos, ordered by app, name and id.
 func (a *Agent) List() []Status { return a.board.all() }
 

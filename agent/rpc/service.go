@@ -40,12 +40,16 @@ func (s *service) StopDyno(ctx context.Context, in *dynodv1.StopDynoRequest) (*d
 	return &dynodv1.StopDynoResponse{Dyno: toDyno(d)}, nil
 }
 
-func (s *service) GetDyno(_ context.Context, in *dynodv1.GetDynoRequest) (*dynodv1.GetDynoResponse, error) {
+func (s *service) GetDyno(ctx context.Context, in *dynodv1.GetDynoRequest) (*dynodv1.GetDynoResponse, error) {
 	d, err := s.agent.Get(in.GetDynoId())
 	if err != nil {
 		return nil, err
 	}
-	return &dynodv1.GetDynoResponse{Dyno: toDyno(d)}, nil
+	out := &dynodv1.GetDynoResponse{Dyno: toDyno(d)}
+	if p, err := s.agent.Pressure(ctx, d.ID); err == nil { // else it does not run
+		out.Pressure = toPressure(p)
+	}
+	return out, nil
 }
 
 func (s *service) ListDynos(context.Context, *dynodv1.ListDynosRequest) (*dynodv1.ListDynosResponse, error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/dynod/dynod/logs"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 	"github.com/dynod/dynod/runtime"
+	"github.com/dynod/dynod/runtime/cgroup"
 )
 
 func TestWatchDynos(t *testing.T) {
@@ -68,6 +69,17 @@ func TestListIsOrdered(t *testing.T) {
 	out, err := h.ListDynos(limited(t), &dynodv1.ListDynosRequest{})
 	if err != nil || len(out.GetDynos()) != 2 || out.GetDynos()[0].GetId() != second {
 		t.Errorf("got %v %v", out, err)
+	}
+}
+
+func TestPressureOfADyno(t *testing.T) {
+	h := newHost(t)
+	h.start(order(first, "worker.1"))
+	h.phase(first, dyno.Up)
+	h.runtime.Use(first, runtime.Usage{Pressure: cgroup.Pressure{CPU: 1.5, Memory: 2, IO: 3}}, 0)
+	out, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: first})
+	if p := out.GetPressure(); err != nil || p.GetCpu() != 1.5 || p.GetMemory() != 2 || p.GetIo() != 3 {
+		t.Errorf("got %v %v", p, err)
 	}
 }
 

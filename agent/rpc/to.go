@@ -74,11 +74,15 @@ func toHost(h agent.Host) *dynodv1.Host {
 		Name: h.Name, AgentVersion: h.Version, BootId: h.BootID, AgentStartedAt: toTime(h.Started),
 		Capacity:            &dynodv1.Capacity{MemoryBytes: h.Memory, Dynos: uint32(h.Slots), CpuMilli: uint32(h.CPUMilli)},
 		Free:                &dynodv1.Capacity{MemoryBytes: h.FreeMemory, Dynos: uint32(h.FreeSlots), CpuMilli: uint32(h.CPUMilli)},
-		Pressure:            &dynodv1.Pressure{Cpu: h.Pressure.CPU, Memory: h.Pressure.Memory, Io: h.Pressure.IO},
+		Pressure:            toPressure(h.Pressure),
 		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
 		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
 		DiskQuota: h.DiskQuota, Instance: toInstance(h.Cloud.Instance), Notices: toNotices(h.Cloud.Notices),
 	}
+}
+
+func toPressure(p agent.Pressure) *dynodv1.Pressure {
+	return &dynodv1.Pressure{Cpu: p.CPU, Memory: p.Memory, Io: p.IO}
 }
 
 func toLine(l logs.Line) *dynodv1.LogLine { return toLines([]logs.Line{l})[0] }

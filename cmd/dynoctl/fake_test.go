@@ -18,14 +18,15 @@ import (
 
 // world is what an agent answers from.
 type world struct {
-	dynos  []*dynodv1.Dyno
-	host   *dynodv1.Host
-	lines  []*dynodv1.LogLine
-	news   []*dynodv1.WatchDynosResponse // after the snapshot
-	refuse error                         // of orders
-	silent bool                          // GetHost does not answer
-	stay   bool                          // streams go on after their last message
-	leaves []string                      // what happens at the ends of log streams, one after the other: "leave" or "forget"
+	dynos    []*dynodv1.Dyno
+	host     *dynodv1.Host
+	lines    []*dynodv1.LogLine
+	news     []*dynodv1.WatchDynosResponse // after the snapshot
+	refuse   error                         // of orders
+	pressure *dynodv1.Pressure             // of every dyno
+	silent   bool                          // GetHost does not answer
+	stay     bool                          // streams go on after their last message
+	leaves   []string                      // what happens at the ends of log streams, one after the other: "leave" or "forget"
 }
 
 // agent is an AgentService that answers from its world and keeps what it is asked.

@@ -24,7 +24,11 @@ func (c *ctl) inspect() *cobra.Command {
 			if c.json() {
 				return c.writeJSON(dyno)
 			}
-			return c.writeFacts(dynoFacts(dyno))
+			answer, err := agent.GetDyno(ctx, &dynodv1.GetDynoRequest{DynoId: dyno.GetId()})
+			if err != nil {
+				return err
+			}
+			return c.writeFacts(append(dynoFacts(answer.GetDyno()), facts{{"Waited", waited(answer.GetPressure())}}...))
 		}),
 	}
 }
@@ -78,6 +82,14 @@ func lastExit(e *dynodv1.Exit) string {
 		text += " at " + stamp(e.GetAt())
 	}
 	return text
+}
+
+// waited is the pressure of a dyno that runs: "CPU 0.5%, memory 0%, disk 12%".
+func waited(p *dynodv1.Pressure) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("CPU %g%%, memory %g%%, disk %g%%", p.GetCpu(), p.GetMemory(), p.GetIo())
 }
 
 // bytesOf is a size in binary units: "512MiB".

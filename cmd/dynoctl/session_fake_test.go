@@ -134,7 +134,7 @@ func (a *agent) SignalDyno(_ context.Context, order *dynodv1.SignalDynoRequest) 
 
 func (a *agent) GetDyno(_ context.Context, ask *dynodv1.GetDynoRequest) (*dynodv1.GetDynoResponse, error) {
 	if d := a.now().find(ask.GetDynoId()); d != nil {
-		return &dynodv1.GetDynoResponse{Dyno: d}, nil
+		return &dynodv1.GetDynoResponse{Dyno: d, Pressure: a.now().pressure}, nil
 	}
 	return nil, status.Error(codes.NotFound, "no such dyno")
 }

@@ -21,7 +21,10 @@ ID        APP   NAME      SIZE         PHASE             SINCE  LIVES  ADDRESS  
 
 func TestInspect(t *testing.T) {
 	a := newAgent(t)
-	a.change(func(w *world) { w.dynos[1].PhaseSince = morning })
+	a.change(func(w *world) {
+		w.dynos[1].PhaseSince = morning
+		w.pressure = &dynodv1.Pressure{Cpu: 0.5, Io: 12}
+	})
 	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
 		want(t, run(t, a, "", "inspect", word), 0, `
 Id:            1b671a64-40d5-491e-99b0-da01ff1f3341
@@ -50,6 +53,7 @@ Lives:         2
 Last exit:     137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
 Crash policy:  start again after 0s, 20m, 5h20m; reset when up for 1h
 Crashes:       1
+Waited:        CPU 0.5%, memory 0%, disk 12%
 `, "")
 	}
 }

@@ -366,7 +366,9 @@ func (x *GetDynoRequest) GetDynoId() string {
 type GetDynoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As it stands now.
-	Dyno          *Dyno `protobuf:"bytes,1,opt,name=dyno,proto3" json:"dyno,omitempty"`
+	Dyno *Dyno `protobuf:"bytes,1,opt,name=dyno,proto3" json:"dyno,omitempty"`
+	// For how much of the last 10 s something in it waited. Absent when it does not run; all zero on cgroup v1.
+	Pressure      *Pressure `protobuf:"bytes,2,opt,name=pressure,proto3" json:"pressure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +406,13 @@ func (*GetDynoResponse) Descriptor() ([]byte, []int) {
 func (x *GetDynoResponse) GetDyno() *Dyno {
 	if x != nil {
 		return x.Dyno
+	}
+	return nil
+}
+
+func (x *GetDynoResponse) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
 	}
 	return nil
 }
@@ -2217,9 +2226,10 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\x10StopDynoResponse\x12\"\n" +
 	"\x04dyno\x18\x01 \x01(\v2\x0e.dynod.v1.DynoR\x04dyno\")\n" +
 	"\x0eGetDynoRequest\x12\x17\n" +
-	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\"5\n" +
+	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\"e\n" +
 	"\x0fGetDynoResponse\x12\"\n" +
-	"\x04dyno\x18\x01 \x01(\v2\x0e.dynod.v1.DynoR\x04dyno\"\x12\n" +
+	"\x04dyno\x18\x01 \x01(\v2\x0e.dynod.v1.DynoR\x04dyno\x12.\n" +
+	"\bpressure\x18\x02 \x01(\v2\x12.dynod.v1.PressureR\bpressure\"\x12\n" +
 	"\x10ListDynosRequest\"9\n" +
 	"\x11ListDynosResponse\x12$\n" +
 	"\x05dynos\x18\x01 \x03(\v2\x0e.dynod.v1.DynoR\x05dynos\"\x13\n" +
@@ -2386,14 +2396,15 @@ var file_dynod_v1_agent_proto_goTypes = []any{
 	(*DynoSpec)(nil),                 // 38: dynod.v1.DynoSpec
 	(*Dyno)(nil),                     // 39: dynod.v1.Dyno
 	(*durationpb.Duration)(nil),      // 40: google.protobuf.Duration
-	(LogStream)(0),                   // 41: dynod.v1.LogStream
-	(*LogCursor)(nil),                // 42: dynod.v1.LogCursor
-	(*LogLine)(nil),                  // 43: dynod.v1.LogLine
-	(*WindowSize)(nil),               // 44: dynod.v1.WindowSize
-	(*Exit)(nil),                     // 45: dynod.v1.Exit
-	(*Host)(nil),                     // 46: dynod.v1.Host
-	(*Artifact)(nil),                 // 47: dynod.v1.Artifact
-	(*CachedArtifact)(nil),           // 48: dynod.v1.CachedArtifact
+	(*Pressure)(nil),                 // 41: dynod.v1.Pressure
+	(LogStream)(0),                   // 42: dynod.v1.LogStream
+	(*LogCursor)(nil),                // 43: dynod.v1.LogCursor
+	(*LogLine)(nil),                  // 44: dynod.v1.LogLine
+	(*WindowSize)(nil),               // 45: dynod.v1.WindowSize
+	(*Exit)(nil),                     // 46: dynod.v1.Exit
+	(*Host)(nil),                     // 47: dynod.v1.Host
+	(*Artifact)(nil),                 // 48: dynod.v1.Artifact
+	(*CachedArtifact)(nil),           // 49: dynod.v1.CachedArtifact
 }
 var file_dynod_v1_agent_proto_depIdxs = []int32{
 	37, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
@@ -2404,68 +2415,69 @@ var file_dynod_v1_agent_proto_depIdxs = []int32{
 	40, // 5: dynod.v1.StopDynoRequest.grace:type_name -> google.protobuf.Duration
 	39, // 6: dynod.v1.StopDynoResponse.dyno:type_name -> dynod.v1.Dyno
 	39, // 7: dynod.v1.GetDynoResponse.dyno:type_name -> dynod.v1.Dyno
-	39, // 8: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
-	11, // 9: dynod.v1.WatchDynosResponse.snapshot:type_name -> dynod.v1.DynoSnapshot
-	39, // 10: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
-	39, // 11: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
-	37, // 12: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
-	41, // 13: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
-	42, // 14: dynod.v1.StreamLogsRequest.after:type_name -> dynod.v1.LogCursor
-	43, // 15: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
-	15, // 16: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
-	44, // 17: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
-	16, // 18: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	44, // 19: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
-	45, // 20: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
-	44, // 21: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
-	16, // 22: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	45, // 23: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
-	20, // 24: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
-	46, // 25: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
-	46, // 26: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
-	46, // 27: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
-	40, // 28: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
-	47, // 29: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
-	48, // 30: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
-	40, // 31: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
-	48, // 32: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
-	1,  // 33: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
-	3,  // 34: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
-	5,  // 35: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
-	7,  // 36: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
-	9,  // 37: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
-	12, // 38: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
-	14, // 39: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
-	18, // 40: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
-	21, // 41: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
-	23, // 42: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
-	25, // 43: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
-	27, // 44: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
-	29, // 45: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
-	31, // 46: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
-	33, // 47: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
-	35, // 48: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
-	2,  // 49: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
-	4,  // 50: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
-	6,  // 51: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
-	8,  // 52: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
-	10, // 53: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
-	13, // 54: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
-	17, // 55: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
-	19, // 56: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
-	22, // 57: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
-	24, // 58: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
-	26, // 59: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
-	28, // 60: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
-	30, // 61: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
-	32, // 62: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
-	34, // 63: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
-	36, // 64: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
-	49, // [49:65] is the sub-list for method output_type
-	33, // [33:49] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	41, // 8: dynod.v1.GetDynoResponse.pressure:type_name -> dynod.v1.Pressure
+	39, // 9: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
+	11, // 10: dynod.v1.WatchDynosResponse.snapshot:type_name -> dynod.v1.DynoSnapshot
+	39, // 11: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
+	39, // 12: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
+	37, // 13: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 14: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
+	43, // 15: dynod.v1.StreamLogsRequest.after:type_name -> dynod.v1.LogCursor
+	44, // 16: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
+	15, // 17: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
+	45, // 18: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	16, // 19: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
+	45, // 20: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
+	46, // 21: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
+	45, // 22: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	16, // 23: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
+	46, // 24: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
+	20, // 25: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
+	47, // 26: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
+	47, // 27: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
+	47, // 28: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
+	40, // 29: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
+	48, // 30: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
+	49, // 31: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
+	40, // 32: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
+	49, // 33: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
+	1,  // 34: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
+	3,  // 35: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
+	5,  // 36: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
+	7,  // 37: dynod.v1.AgentService.ListDynos:input_type -> dynod.v1.ListDynosRequest
+	9,  // 38: dynod.v1.AgentService.WatchDynos:input_type -> dynod.v1.WatchDynosRequest
+	12, // 39: dynod.v1.AgentService.StreamLogs:input_type -> dynod.v1.StreamLogsRequest
+	14, // 40: dynod.v1.AgentService.ExecDyno:input_type -> dynod.v1.ExecDynoRequest
+	18, // 41: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
+	21, // 42: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
+	23, // 43: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
+	25, // 44: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
+	27, // 45: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
+	29, // 46: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
+	31, // 47: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
+	33, // 48: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
+	35, // 49: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
+	2,  // 50: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
+	4,  // 51: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
+	6,  // 52: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
+	8,  // 53: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
+	10, // 54: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
+	13, // 55: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
+	17, // 56: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
+	19, // 57: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
+	22, // 58: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
+	24, // 59: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
+	26, // 60: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
+	28, // 61: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
+	30, // 62: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
+	32, // 63: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
+	34, // 64: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
+	36, // 65: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
+	50, // [50:66] is the sub-list for method output_type
+	34, // [34:50] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_agent_proto_init() }
