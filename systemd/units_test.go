@@ -65,7 +65,7 @@ func install(t *testing.T) string {
 	t.Helper()
 	lab.Root(t)
 	root := t.TempDir()
-	for _, program := range []string{"usr/bin/dynod", "usr/bin/containerd", "bin/kill", "bin/true"} {
+	for _, program := range []string{"usr/bin/dynod", "usr/bin/containerd", "bin/kill", "bin/sh"} {
 		write(t, root, program, "#!/bin/true\n", 0o755)
 	}
 	for _, name := range others {
