@@ -90,7 +90,7 @@ func TestNobodyWatches(t *testing.T) {
 // pending tells whether there is one more message; the sender must have ended.
 func (m manager) pending() bool {
 	m.t.Helper()
-	if err := m.conn.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+	if err := m.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 		m.t.Fatal(err)
 	}
 	_, err := m.conn.Read(make([]byte, 1))
