@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,14 +92,42 @@ func TestShimIsKilled(t *testing.T) {
 	eventually(h.ctx, t, "the dyno is gone", func() bool { return !alive(pid) })
 }
 
+// A shim that hangs can neither kill nor reap: the cgroup is killed without it.
+func TestHungShimKeepsNothingRunning(t *testing.T) {
+	h := newHost(t)
+	d := h.run(h.slug(nil), "trap '' TERM; sleep 1000 & echo up; wait")
+	d.out.await(h.ctx, t, "up")
+	pid, err := h.PID(h.ctx, d.ID)
+	must(t, err)
+	shim := parent(t, pid)
+	must(t, unix.Kill(shim, unix.SIGSTOP))
+	defer unix.Kill(shim, unix.SIGCONT) //nolint:errcheck // or the lab cannot end it
+	ctx, cancel := context.WithTimeout(h.ctx, 3*time.Second)
+	defer cancel()
+	if err := h.Delete(ctx, d.ID); !errors.Is(err, context.DeadlineExceeded) && !errdefs.IsUnavailable(err) {
+		t.Errorf("deleted a dyno whose shim hangs: %v", err)
+	}
+	if state := stat(t, pid)[0]; state != "Z" {
+		t.Errorf("its first process is in state %s", state)
+	}
+	must(t, unix.Kill(shim, unix.SIGCONT))
+	must(t, h.Delete(h.ctx, d.ID))
+}
+
 func parent(t *testing.T, pid int) int {
+	t.Helper()
+	ppid, err := strconv.Atoi(stat(t, pid)[1])
+	must(t, err)
+	return ppid
+}
+
+// stat is what the kernel tells of a process after its name: state, parent and so on.
+func stat(t *testing.T, pid int) []string {
 	t.Helper()
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	must(t, err)
 	_, after, _ := strings.Cut(string(stat), ") ")
-	ppid, err := strconv.Atoi(strings.Fields(after)[1])
-	must(t, err)
-	return ppid
+	return strings.Fields(after)
 }
 
 // TestRemainsAreClearedAway builds what a Create leaves that was killed before it had a container.
