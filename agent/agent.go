@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 )
 
@@ -24,8 +25,9 @@ type Agent struct {
 	ready      chan struct{} // closed when recovery is done
 	reachable  atomic.Bool   // containerd answered the newest question
 	cordon     atomic.Pointer[string]
-	draining   atomic.Bool
-	unreadable []string // ids left alone; written by recovery only
+	cloud      atomic.Pointer[cloud.State]
+	draining   atomic.Int32 // drains under way
+	unreadable []string     // ids left alone; written by recovery only
 
 	mu      sync.Mutex
 	life    context.Context // of the runners; nil before Run
@@ -62,6 +64,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	close(a.ready)
 	a.group.Go(func() { a.keepRoom(ctx) })
 	a.group.Go(func() { a.fill(ctx) })
+	a.group.Go(func() { a.heed(ctx) })
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {

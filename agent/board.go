@@ -70,9 +70,22 @@ func (b *board) sorted() []Status {
 	return all
 }
 
+// touch wakes the watchers although no dyno has changed: the host has.
+func (b *board) touch() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wake()
+}
+
 func (b *board) tell(id string) {
 	for w := range b.watchers {
 		w.news[id] = true
+	}
+	b.wake()
+}
+
+func (b *board) wake() {
+	for w := range b.watchers {
 		select {
 		case w.wake <- struct{}{}:
 		default:
@@ -95,7 +108,7 @@ func (b *board) watch() (*Watch, []Status) {
 	return w, b.sorted()
 }
 
-// Wake is sent to when Changes has something.
+// Wake is sent to when Changes has something, or the host itself has changed.
 func (w *Watch) Wake() <-chan struct{} { return w.wake }
 
 // Changes is what changed since the last call: the newest status of each dyno, and the ids that are forgotten.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/prometheus/procfs"
+
+	"github.com/dynod/dynod/agent/cloud"
 )
 
 // Host is what the agent knows about its host.
@@ -27,6 +29,7 @@ type Host struct {
 	Unreadable                    []string // dynos left alone because their record cannot be read
 	Warnings                      []string
 	DiskQuota                     string // how it is held: project or none
+	Cloud                         cloud.State
 }
 
 // Pressure is PSI some avg10, percent.
@@ -40,9 +43,12 @@ func (a *Agent) Host() Host {
 		Slots: a.cfg.Slots, FreeSlots: freeSlots, Memory: a.cfg.Memory, FreeMemory: freeMemory,
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
-		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load(),
+		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load() > 0,
 		Warnings:  slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
 		DiskQuota: a.cfg.DiskQuota,
+	}
+	if said := a.cloud.Load(); said != nil {
+		h.Cloud = *said
 	}
 	select {
 	case <-a.ready:
@@ -82,6 +88,7 @@ func (a *Agent) Cordon(reason string) error {
 		return fmt.Errorf("cordon: %w", err)
 	}
 	a.cordon.Store(&reason)
+	a.board.touch()
 	return nil
 }
 
@@ -91,6 +98,7 @@ func (a *Agent) Uncordon() error {
 		return fmt.Errorf("uncordon: %w", err)
 	}
 	a.cordon.Store(nil)
+	a.board.touch()
 	return nil
 }
 
@@ -105,11 +113,15 @@ func (a *Agent) loadCordon() error {
 // Drain cordons the host and stops every dyno, parallel at once (0: all), grace as in a stop order. It calls nobody
 // back: the caller watches the board.
 func (a *Agent) Drain(ctx context.Context, grace time.Duration, parallel int) error {
-	if err := a.Cordon("drain"); err != nil {
+	return a.drain(ctx, "drain", grace, parallel)
+}
+
+func (a *Agent) drain(ctx context.Context, reason string, grace time.Duration, parallel int) error {
+	if err := a.Cordon(reason); err != nil {
 		return err
 	}
-	a.draining.Store(true)
-	defer a.draining.Store(false)
+	a.draining.Add(1)
+	defer a.draining.Add(-1)
 	return a.stopAll(ctx, grace, parallel)
 }
 

@@ -28,6 +28,7 @@ type host struct {
 	network          *agenttest.Network
 	logs             *agenttest.Logs
 	meet             *agenttest.Rendezvous
+	cloud            agent.Cloud // nil: none
 	store            *state.Store
 	records, secrets string // the store's directories
 	config           agent.Config
@@ -69,7 +70,7 @@ func newHost(t *testing.T, change ...func(*agent.Config)) *host {
 // arrive starts an agent on what is there.
 func (h *host) arrive() {
 	h.Agent = agent.New(agent.Parts{
-		Runtime: h.runtime, Network: h.network, Logs: h.logs, Rendezvous: h.meet, Store: h.store, Log: slog.New(slog.DiscardHandler),
+		Runtime: h.runtime, Network: h.network, Logs: h.logs, Rendezvous: h.meet, Cloud: h.cloud, Store: h.store, Log: slog.New(slog.DiscardHandler),
 	}, h.config)
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan struct{})

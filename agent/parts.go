@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/agent/state"
 	"github.com/dynod/dynod/logs"
@@ -123,12 +124,20 @@ type Rendezvous interface {
 	Dial(ctx context.Context, url string) (io.ReadWriteCloser, error)
 }
 
+// Cloud is the provider of this host.
+type Cloud interface {
+	// Watch yields what the provider says whenever that has changed, until ctx ends, and ends at once where this is no
+	// host of the provider. One caller.
+	Watch(ctx context.Context) iter.Seq[cloud.State]
+}
+
 // Parts are what an agent is put together from.
 type Parts struct {
 	Runtime    Runtime
 	Network    Network
 	Logs       Logs
 	Rendezvous Rendezvous
+	Cloud      Cloud // nil: none
 	Store      *state.Store
 	Log        *slog.Logger
 }
@@ -150,4 +159,5 @@ type Config struct {
 	Keeping      dyno.Keeping  // of artifacts
 	Resolv       []byte        // /etc/resolv.conf of every dyno
 	Warnings     []string      // what an operator should mend, found at start
+	Reactions    map[cloud.Kind]Reaction
 }

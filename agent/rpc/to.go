@@ -77,7 +77,7 @@ func toHost(h agent.Host) *dynodv1.Host {
 		Pressure:            &dynodv1.Pressure{Cpu: h.Pressure.CPU, Memory: h.Pressure.Memory, Io: h.Pressure.IO},
 		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
 		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
-		DiskQuota: h.DiskQuota,
+		DiskQuota: h.DiskQuota, Instance: toInstance(h.Cloud.Instance), Notices: toNotices(h.Cloud.Notices),
 	}
 }
 

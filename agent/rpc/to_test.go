@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dynod/dynod/agent/agenttest"
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/logs"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -145,10 +147,21 @@ type backlogged struct{ *agenttest.Logs }
 
 func (backlogged) Backlog() logs.Backlog { return logs.Backlog{Bytes: 77, Dynos: 1} }
 
+// onEC2 is what a provider says, with every field set.
+var onEC2 = cloud.State{
+	Instance: cloud.Instance{
+		ID: "i-1", Type: "m7g.large", Region: "eu-west-1", Zone: "eu-west-1b", Image: "ami-1", Account: "123", Lifecycle: "spot",
+		Private: netip.MustParseAddr("10.0.0.1"), Public: netip.MustParseAddr("203.0.113.1"), IPv6: netip.MustParseAddr("2001:db8::1"),
+		Tags: map[string]string{"Name": "n"},
+	},
+	Notices: []cloud.Notice{{Kind: cloud.Maintenance, ID: "e-1", Action: "system-reboot", Due: noon, Text: "reboot"}},
+}
+
 func TestHostIsShownWhole(t *testing.T) {
+	said := make(agenttest.Cloud)
 	h := newHost(t, func(h *host) {
 		h.config.Warnings, h.config.DiskQuota = []string{"cgroup v1"}, "project"
-		h.parts.Logs = backlogged{h.logs}
+		h.parts.Logs, h.parts.Cloud = backlogged{h.logs}, said
 		if err := os.WriteFile(filepath.Join(h.records, second+".json"), []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -164,6 +177,8 @@ func TestHostIsShownWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.phase(first, dyno.Stopping)
+	said <- onEC2
+	eventually(t, "the provider's word", func() bool { return h.agent.Host().Cloud.Instance.ID != "" })
 	out, err := h.GetHost(limited(t), &dynodv1.GetHostRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +191,13 @@ func TestHostIsShownWhole(t *testing.T) {
 		Pressure:            got.GetPressure(), // the machine's own
 		ContainerdReachable: true, SpoolBacklogBytes: 77, Cordoned: true, Draining: true,
 		Warnings: []string{"cgroup v1"}, Unreadable: []string{second}, DiskQuota: "project",
+		Instance: &dynodv1.Instance{
+			Id: "i-1", Type: "m7g.large", Region: "eu-west-1", Zone: "eu-west-1b", ImageId: "ami-1", AccountId: "123", Lifecycle: "spot",
+			PrivateAddress: "10.0.0.1", PublicAddress: "203.0.113.1", Ipv6Address: "2001:db8::1", Tags: map[string]string{"Name": "n"},
+		},
+		Notices: []*dynodv1.Notice{
+			{Kind: dynodv1.Notice_KIND_MAINTENANCE, Id: "e-1", Action: "system-reboot", DueAt: timestamppb.New(noon), Description: "reboot"},
+		},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

@@ -12,6 +12,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/agenttest"
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/agent/rpc"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -259,4 +262,50 @@ func TestReportsOfManyDynos(t *testing.T) {
 		}
 		return len(missing) == 0
 	})
+}
+
+// A notice, a cordon and their ends are told at once, long before the next heartbeat.
+func TestHostIsToldAtOnce(t *testing.T) {
+	said := make(agenttest.Cloud)
+	h := newHost(t, func(h *host) {
+		h.parts.Cloud = said
+		h.config.Reactions = map[cloud.Kind]agent.Reaction{cloud.Maintenance: agent.CordonHost}
+	})
+	p := newPlane(t)
+	p.report(h, time.Hour)
+	s, _ := p.connected(t)
+	said <- onEC2
+	s.until(func(r *dynodv1.ReportRequest) bool {
+		return r.GetHost().GetCordoned() && len(r.GetHost().GetNotices()) == 1 && r.GetHost().GetInstance().GetId() == "i-1"
+	})
+	_, err := h.StartDyno(limited(t), order(first, "worker.1"))
+	wantCode(t, err, codes.FailedPrecondition)
+	said <- cloud.State{Instance: onEC2.Instance}
+	s.until(func(r *dynodv1.ReportRequest) bool { return len(r.GetHost().GetNotices()) == 0 })
+	if _, err := h.UncordonHost(limited(t), &dynodv1.UncordonHostRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(func(r *dynodv1.ReportRequest) bool { return !r.GetHost().GetCordoned() })
+}
+
+// Every kind of notice has a name on the wire.
+func TestNoticeKinds(t *testing.T) {
+	said := make(agenttest.Cloud)
+	h := newHost(t, func(h *host) { h.parts.Cloud = said })
+	kinds := []cloud.Kind{cloud.Interruption, cloud.Rebalance, cloud.Maintenance, cloud.Lifecycle}
+	var state cloud.State
+	for _, k := range kinds {
+		state.Notices = append(state.Notices, cloud.Notice{Kind: k, ID: string(k)})
+	}
+	said <- state
+	eventually(t, "the notices", func() bool { return len(h.agent.Host().Cloud.Notices) == len(kinds) })
+	out, err := h.GetHost(limited(t), &dynodv1.GetHostRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range out.GetHost().GetNotices() {
+		if want := "KIND_" + strings.ToUpper(string(kinds[i])); n.GetKind().String() != want || n.GetId() != string(kinds[i]) {
+			t.Errorf("%s is told as %v", kinds[i], n)
+		}
+	}
 }

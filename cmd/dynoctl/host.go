@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,9 +41,14 @@ func (c *ctl) writeHost(h *dynodv1.Host) error {
 		{"Free", capacity(h.GetFree())},
 		{"Pressure", pressure(h.GetPressure())},
 		{"containerd", reachable(h.GetContainerdReachable())},
+		{"Instance", instance(h.GetInstance())},
+		{"Addresses", addresses(h.GetInstance())},
 		{"Disk quota", h.GetDiskQuota()},
 		{"Logs waiting", bytesOf(h.GetSpoolBacklogBytes())},
 		{"Unreadable records", strings.Join(h.GetUnreadable(), ", ")},
+	}
+	for _, n := range h.GetNotices() {
+		f = append(f, [2]string{"Notice", notice(n)})
 	}
 	for _, w := range h.GetWarnings() {
 		f = append(f, [2]string{"Warning", w})
@@ -66,6 +72,29 @@ func capacity(a *dynodv1.Capacity) string {
 		return ""
 	}
 	return fmt.Sprintf("%d dynos, %s memory, %g CPUs", a.GetDynos(), unitsOrZero(a.GetMemoryBytes()), float64(a.GetCpuMilli())/1000)
+}
+
+func instance(i *dynodv1.Instance) string {
+	return join(", ", i.GetId(), i.GetType(), i.GetLifecycle(), i.GetZone())
+}
+
+func addresses(i *dynodv1.Instance) string {
+	return join(", ", i.GetPrivateAddress(), i.GetPublicAddress(), i.GetIpv6Address())
+}
+
+// notice is one line such as "spot interruption: terminate at 2026-01-02T15:04:05Z".
+func notice(n *dynodv1.Notice) string {
+	kind := strings.ToLower(strings.TrimPrefix(n.GetKind().String(), "KIND_"))
+	text := strings.ReplaceAll(kind, "_", " ") + ": " + n.GetAction()
+	if n.GetDueAt() != nil {
+		text += " at " + stamp(n.GetDueAt())
+	}
+	return join(", ", text, n.GetDescription())
+}
+
+// join leaves out what is empty.
+func join(between string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), between)
 }
 
 func unitsOrZero(n int64) string {

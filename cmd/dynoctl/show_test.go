@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
 func TestPs(t *testing.T) {
@@ -126,6 +128,26 @@ Warning:         clock\x1b[2J is off
 	want(t, run(t, a, "", "host"), 0, text, "")
 	want(t, run(t, a, "", "cordon", "--reason", "disk"), 0, strings.Replace(text, "yes", "no: cordoned", 1), "")
 	want(t, run(t, a, "", "uncordon"), 1, "", "dynoctl: the agent does not offer this: method UncordonHost not implemented\n")
+}
+
+func TestHostOfACloud(t *testing.T) {
+	a := newAgent(t)
+	a.change(func(w *world) {
+		w.host.Instance = &dynodv1.Instance{Id: "i-1", Type: "m7g.large", Zone: "eu-west-1b", PrivateAddress: "10.0.0.1", PublicAddress: "203.0.113.1"}
+		w.host.Notices = []*dynodv1.Notice{
+			{Kind: dynodv1.Notice_KIND_SPOT_INTERRUPTION, Action: "terminate", DueAt: morning},
+			{Kind: dynodv1.Notice_KIND_LIFECYCLE, Action: "Standby", Description: "why"},
+		}
+	})
+	got := run(t, a, "", "host").out
+	for _, line := range []string{
+		"Instance:        i-1, m7g.large, eu-west-1b\n", "Addresses:       10.0.0.1, 203.0.113.1\n",
+		"Notice:          spot interruption: terminate at 2026-01-02T15:04:05Z\n", "Notice:          lifecycle: Standby, why\n",
+	} {
+		if !strings.Contains(got, line) {
+			t.Errorf("%q is missing in:\n%s", line, got)
+		}
+	}
 }
 
 func TestVersion(t *testing.T) {

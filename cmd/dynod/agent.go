@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/rendezvous"
 	"github.com/dynod/dynod/agent/rpc"
 	"github.com/dynod/dynod/agent/rpc/transport"
@@ -52,7 +53,7 @@ func runAgent(ctx context.Context, s service) error {
 		return err
 	}
 	a := agent.New(agent.Parts{
-		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Store: parts.store, Log: s.log,
+		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Cloud: provider(s.cfg, s.log), Store: parts.store, Log: s.log,
 	}, settings)
 	doors, err := openDoors(s.cfg)
 	if err != nil {
@@ -107,6 +108,14 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	}
 	p.runtime, err = runtime.New(ctx, runtimeConfig(cfg), log)
 	return p, err
+}
+
+// provider is the cloud that this host may be a part of, nil for none.
+func provider(cfg config.Config, log *slog.Logger) agent.Cloud {
+	if cfg.Host.Cloud == "none" {
+		return nil
+	}
+	return cloud.New(cloud.Config{Always: cfg.Host.Cloud == "ec2", Log: log})
 }
 
 func runtimeConfig(cfg config.Config) runtime.Config {

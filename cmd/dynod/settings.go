@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/agent"
+	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/cmd/dynod/config"
 	"github.com/dynod/dynod/runtime"
@@ -36,6 +37,12 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
 		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
 		Resolv:  resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
+		Reactions: map[cloud.Kind]agent.Reaction{
+			cloud.Interruption: agent.Reaction(cfg.Notices.SpotInterruption),
+			cloud.Rebalance:    agent.Reaction(cfg.Notices.Rebalance),
+			cloud.Maintenance:  agent.Reaction(cfg.Notices.Maintenance),
+			cloud.Lifecycle:    agent.Reaction(cfg.Notices.Lifecycle),
+		},
 	}, nil
 }
 

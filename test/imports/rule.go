@@ -21,14 +21,15 @@ var rules = map[string][]string{
 	"systemd": {},
 	"proto":   {},
 
+	"agent/cloud":      {},
 	"agent/dyno":       {},
 	"agent/rendezvous": {}, // it meets the agent in cmd/dynod only
 	"agent/state":      {"agent/dyno"},
-	"agent":            {"agent/dyno", "agent/state", "runtime", "network", "logs"},
-	"agent/agenttest":  {"agent", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
-	"agent/rpc":        {"agent", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
+	"agent":            {"agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"},
+	"agent/agenttest":  {"agent", "agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
+	"agent/rpc":        {"agent", "agent/cloud", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
 
-	"cmd/dynod":             {"agent", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
+	"cmd/dynod":             {"agent", "agent/cloud", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
 	"cmd/dynoctl":           {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
 	"cmd/dynoplane":         {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
 	"cmd/dynoctl/orderfile": {"proto"}, // the two send the same files

@@ -17,6 +17,7 @@ type Config struct {
 
 	Log        Log
 	Host       Host
+	Notices    Notices
 	API        API
 	Upstream   Upstream
 	Containerd Containerd
@@ -36,12 +37,21 @@ type Log struct {
 
 // Host says how much of the host dynos may have.
 type Host struct {
+	Cloud          string // auto, ec2 or none
 	MaxDynos       int
 	RestingSlots   int
 	MemoryReserve  int64  // bytes
 	UserNamespace  string // required or off
 	SampleInterval time.Duration
 	FirstUID       uint32
+}
+
+// Notices says what the agent does about notices of the cloud provider: report, cordon or drain.
+type Notices struct {
+	SpotInterruption string
+	Rebalance        string
+	Maintenance      string
+	Lifecycle        string
 }
 
 // API is the agent's own gRPC service.

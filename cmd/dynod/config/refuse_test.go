@@ -78,6 +78,8 @@ func TestBadValues(t *testing.T) {
 		{`host.memory_reserve = "99999999PiB"`, `must be a size such as "512MiB" from 0B to 1TiB`},
 		{`host.memory_reserve = true`, `must be written as a string in quotes or a plain integer`},
 		{`host.user_namespace = "on"`, `must be one of required, off`},
+		{`host.cloud = "gcp"`, `must be one of auto, ec2, none`},
+		{`notices.rebalance = "nothing"`, `must be one of report, cordon, drain`},
 		{`host.first_uid = 0`, `must be a whole number from 65536 to 4294901759`},
 		{`api.socket_uids = 0`, `must be a list in square brackets`},
 		{`api.socket_uids = [-1]`, `item "-1" must be a whole number from 0 to 4294967294`},

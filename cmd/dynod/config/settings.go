@@ -43,6 +43,7 @@ var sections = []struct{ name, doc string }{
 	{"", "Where things are."},
 	{"log", "dynod's own log, on standard error."},
 	{"host", "How much of the host dynos may have."},
+	{"notices", "What a notice of the cloud provider does, besides being reported. cordon: starts are refused until an order to uncordon. drain: every dyno is stopped too."},
 	{"api", "The service for orders and questions: a unix socket, and TCP with TLS 1.3 and client certificates."},
 	{"upstream", "The control plane that hears about this host and its dynos."},
 	{"containerd", "The containerd that runs the dynos."},
@@ -70,14 +71,22 @@ func (c *Config) placeSettings() []*setting {
 		{key: "log.level", value: level(&c.Log.Level), doc: "Least level that is written.", live: true},
 		{key: "log.format", value: oneOf(&c.Log.Format, "auto", "text", "json", "journal"), doc: "Format of a line. auto: journal under systemd, text on a terminal, otherwise json."},
 
+		{key: "host.cloud", value: oneOf(&c.Host.Cloud, "auto", "ec2", "none"), doc: "Whose instance metadata is read. auto: EC2's, if the firmware says that this is an EC2 instance; otherwise no packet is sent."},
 		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes a slot: address, host port, range of ids."},
 		{key: "host.resting_slots", value: whole(&c.Host.RestingSlots, 0, 49152), doc: "Slots beyond max_dynos: one that a dyno has left rests 30 s before the next gets it."},
 		{key: "host.memory_reserve", value: bytes(&c.Host.MemoryReserve, 0, 1<<40), doc: "Memory that is never promised to dynos, for the system and dynod."},
 		{key: "host.sample_interval", value: duration(&c.Host.SampleInterval, 100*time.Millisecond, time.Hour), doc: "Time between two looks at a dyno's memory: R14, R15 and runtime metrics.", live: true},
 		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
 		{key: "host.first_uid", value: whole(&c.Host.FirstUID, 65536, 1<<32-65537), doc: "First host user and group id of slot 0; every slot takes the next 65536."},
+
+		{key: "notices.spot_interruption", value: reaction(&c.Notices.SpotInterruption), doc: "The spot instance is taken back in two minutes."},
+		{key: "notices.rebalance", value: reaction(&c.Notices.Rebalance), doc: "The spot instance may be taken back soon."},
+		{key: "notices.maintenance", value: reaction(&c.Notices.Maintenance), doc: "A reboot, a retirement or other maintenance of the instance is scheduled, perhaps in weeks."},
+		{key: "notices.lifecycle", value: reaction(&c.Notices.Lifecycle), doc: "The Auto Scaling group wants the instance in another state than InService."},
 	}
 }
+
+func reaction(to *string) value { return oneOf(to, "report", "cordon", "drain") }
 
 func (c *Config) doorSettings() []*setting {
 	return []*setting{

@@ -22,6 +22,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What it is about.
+type Notice_Kind int32
+
+const (
+	// Never told.
+	Notice_KIND_UNSPECIFIED Notice_Kind = 0
+	// A spot instance is taken back.
+	Notice_KIND_SPOT_INTERRUPTION Notice_Kind = 1
+	// A spot instance may be taken back soon.
+	Notice_KIND_REBALANCE Notice_Kind = 2
+	// A scheduled event, such as a reboot.
+	Notice_KIND_MAINTENANCE Notice_Kind = 3
+	// The scaling group takes the instance out of service.
+	Notice_KIND_LIFECYCLE Notice_Kind = 4
+)
+
+// Enum value maps for Notice_Kind.
+var (
+	Notice_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SPOT_INTERRUPTION",
+		2: "KIND_REBALANCE",
+		3: "KIND_MAINTENANCE",
+		4: "KIND_LIFECYCLE",
+	}
+	Notice_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":       0,
+		"KIND_SPOT_INTERRUPTION": 1,
+		"KIND_REBALANCE":         2,
+		"KIND_MAINTENANCE":       3,
+		"KIND_LIFECYCLE":         4,
+	}
+)
+
+func (x Notice_Kind) Enum() *Notice_Kind {
+	p := new(Notice_Kind)
+	*p = x
+	return p
+}
+
+func (x Notice_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Notice_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dynod_v1_host_proto_enumTypes[0].Descriptor()
+}
+
+func (Notice_Kind) Type() protoreflect.EnumType {
+	return &file_dynod_v1_host_proto_enumTypes[0]
+}
+
+func (x Notice_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Notice_Kind.Descriptor instead.
+func (Notice_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Host is what the agent knows about its host.
 type Host struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -54,7 +115,11 @@ type Host struct {
 	// Records of dynos that the agent cannot read and therefore leaves alone.
 	Unreadable []string `protobuf:"bytes,14,rep,name=unreadable,proto3" json:"unreadable,omitempty"`
 	// How the dynos' disk quota is held: "project" (quotas of the file system), or "none".
-	DiskQuota     string `protobuf:"bytes,15,opt,name=disk_quota,json=diskQuota,proto3" json:"disk_quota,omitempty"`
+	DiskQuota string `protobuf:"bytes,15,opt,name=disk_quota,json=diskQuota,proto3" json:"disk_quota,omitempty"`
+	// The instance that the host is at its cloud provider. Absent elsewhere, and until it is known.
+	Instance *Instance `protobuf:"bytes,16,opt,name=instance,proto3" json:"instance,omitempty"`
+	// What the provider says will happen to the host. Told in a report at once, and for as long as it stands.
+	Notices       []*Notice `protobuf:"bytes,17,rep,name=notices,proto3" json:"notices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +259,238 @@ func (x *Host) GetDiskQuota() string {
 	return ""
 }
 
+func (x *Host) GetInstance() *Instance {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+func (x *Host) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+// Instance is a host as its cloud provider knows it. What the provider does not say is empty.
+type Instance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, such as "i-1234567890abcdef0".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its type, such as "m7g.large".
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Region.
+	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	// Availability zone.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Id of the image that it was made from.
+	ImageId string `protobuf:"bytes,5,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
+	// Id of the account that it belongs to.
+	AccountId string `protobuf:"bytes,6,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// How it is paid for: "on-demand", "spot", "scheduled" or "capacity-block".
+	Lifecycle string `protobuf:"bytes,7,opt,name=lifecycle,proto3" json:"lifecycle,omitempty"`
+	// Its first address inside the provider's network.
+	PrivateAddress string `protobuf:"bytes,8,opt,name=private_address,json=privateAddress,proto3" json:"private_address,omitempty"`
+	// The IPv4 address that the internet knows it by.
+	PublicAddress string `protobuf:"bytes,9,opt,name=public_address,json=publicAddress,proto3" json:"public_address,omitempty"`
+	// Its first IPv6 address.
+	Ipv6Address string `protobuf:"bytes,10,opt,name=ipv6_address,json=ipv6Address,proto3" json:"ipv6_address,omitempty"`
+	// Its tags, where it may see them.
+	Tags          map[string]string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instance) Reset() {
+	*x = Instance{}
+	mi := &file_dynod_v1_host_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instance) ProtoMessage() {}
+
+func (x *Instance) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_host_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instance.ProtoReflect.Descriptor instead.
+func (*Instance) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Instance) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Instance) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Instance) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Instance) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Instance) GetImageId() string {
+	if x != nil {
+		return x.ImageId
+	}
+	return ""
+}
+
+func (x *Instance) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *Instance) GetLifecycle() string {
+	if x != nil {
+		return x.Lifecycle
+	}
+	return ""
+}
+
+func (x *Instance) GetPrivateAddress() string {
+	if x != nil {
+		return x.PrivateAddress
+	}
+	return ""
+}
+
+func (x *Instance) GetPublicAddress() string {
+	if x != nil {
+		return x.PublicAddress
+	}
+	return ""
+}
+
+func (x *Instance) GetIpv6Address() string {
+	if x != nil {
+		return x.Ipv6Address
+	}
+	return ""
+}
+
+func (x *Instance) GetTags() map[string]string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// Notice is something that the cloud provider announces about a host.
+type Notice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about.
+	Kind Notice_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=dynod.v1.Notice_Kind" json:"kind,omitempty"`
+	// Tells it from every other notice of the host.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// What will happen, in the provider's words: "terminate", "stop", "hibernate", "system-reboot", "Terminated", …
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// When it begins at the earliest. Absent: not said.
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// The provider's description, if any.
+	Description   string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_dynod_v1_host_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_host_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Notice) GetKind() Notice_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Notice_KIND_UNSPECIFIED
+}
+
+func (x *Notice) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Notice) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Notice) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *Notice) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
 // Capacity is an amount of the host's resources.
 type Capacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -209,7 +506,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_dynod_v1_host_proto_msgTypes[1]
+	mi := &file_dynod_v1_host_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +518,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[1]
+	mi := &file_dynod_v1_host_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +531,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{1}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Capacity) GetMemoryBytes() int64 {
@@ -273,7 +570,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_dynod_v1_host_proto_msgTypes[2]
+	mi := &file_dynod_v1_host_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +582,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[2]
+	mi := &file_dynod_v1_host_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +595,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{2}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Pressure) GetCpu() float64 {
@@ -341,7 +638,7 @@ type CachedArtifact struct {
 
 func (x *CachedArtifact) Reset() {
 	*x = CachedArtifact{}
-	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	mi := &file_dynod_v1_host_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +650,7 @@ func (x *CachedArtifact) String() string {
 func (*CachedArtifact) ProtoMessage() {}
 
 func (x *CachedArtifact) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	mi := &file_dynod_v1_host_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +663,7 @@ func (x *CachedArtifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachedArtifact.ProtoReflect.Descriptor instead.
 func (*CachedArtifact) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{3}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CachedArtifact) GetName() string {
@@ -408,7 +705,7 @@ var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x04\n" +
+	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x05\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -428,7 +725,38 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"unreadable\x18\x0e \x03(\tR\n" +
 	"unreadable\x12\x1d\n" +
 	"\n" +
-	"disk_quota\x18\x0f \x01(\tR\tdiskQuota\"`\n" +
+	"disk_quota\x18\x0f \x01(\tR\tdiskQuota\x12.\n" +
+	"\binstance\x18\x10 \x01(\v2\x12.dynod.v1.InstanceR\binstance\x12*\n" +
+	"\anotices\x18\x11 \x03(\v2\x10.dynod.v1.NoticeR\anotices\"\x90\x03\n" +
+	"\bInstance\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x19\n" +
+	"\bimage_id\x18\x05 \x01(\tR\aimageId\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x06 \x01(\tR\taccountId\x12\x1c\n" +
+	"\tlifecycle\x18\a \x01(\tR\tlifecycle\x12'\n" +
+	"\x0fprivate_address\x18\b \x01(\tR\x0eprivateAddress\x12%\n" +
+	"\x0epublic_address\x18\t \x01(\tR\rpublicAddress\x12!\n" +
+	"\fipv6_address\x18\n" +
+	" \x01(\tR\vipv6Address\x120\n" +
+	"\x04tags\x18\v \x03(\v2\x1c.dynod.v1.Instance.TagsEntryR\x04tags\x1a7\n" +
+	"\tTagsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x02\n" +
+	"\x06Notice\x12)\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x15.dynod.v1.Notice.KindR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x121\n" +
+	"\x06due_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12 \n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\"v\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16KIND_SPOT_INTERRUPTION\x10\x01\x12\x12\n" +
+	"\x0eKIND_REBALANCE\x10\x02\x12\x14\n" +
+	"\x10KIND_MAINTENANCE\x10\x03\x12\x12\n" +
+	"\x0eKIND_LIFECYCLE\x10\x04\"`\n" +
 	"\bCapacity\x12!\n" +
 	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x14\n" +
 	"\x05dynos\x18\x02 \x01(\rR\x05dynos\x12\x1b\n" +
@@ -460,25 +788,35 @@ func file_dynod_v1_host_proto_rawDescGZIP() []byte {
 	return file_dynod_v1_host_proto_rawDescData
 }
 
-var file_dynod_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_dynod_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_dynod_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_dynod_v1_host_proto_goTypes = []any{
-	(*Host)(nil),                  // 0: dynod.v1.Host
-	(*Capacity)(nil),              // 1: dynod.v1.Capacity
-	(*Pressure)(nil),              // 2: dynod.v1.Pressure
-	(*CachedArtifact)(nil),        // 3: dynod.v1.CachedArtifact
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(Notice_Kind)(0),              // 0: dynod.v1.Notice.Kind
+	(*Host)(nil),                  // 1: dynod.v1.Host
+	(*Instance)(nil),              // 2: dynod.v1.Instance
+	(*Notice)(nil),                // 3: dynod.v1.Notice
+	(*Capacity)(nil),              // 4: dynod.v1.Capacity
+	(*Pressure)(nil),              // 5: dynod.v1.Pressure
+	(*CachedArtifact)(nil),        // 6: dynod.v1.CachedArtifact
+	nil,                           // 7: dynod.v1.Instance.TagsEntry
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_dynod_v1_host_proto_depIdxs = []int32{
-	4, // 0: dynod.v1.Host.agent_started_at:type_name -> google.protobuf.Timestamp
-	1, // 1: dynod.v1.Host.capacity:type_name -> dynod.v1.Capacity
-	1, // 2: dynod.v1.Host.free:type_name -> dynod.v1.Capacity
-	2, // 3: dynod.v1.Host.pressure:type_name -> dynod.v1.Pressure
-	4, // 4: dynod.v1.CachedArtifact.last_used_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8,  // 0: dynod.v1.Host.agent_started_at:type_name -> google.protobuf.Timestamp
+	4,  // 1: dynod.v1.Host.capacity:type_name -> dynod.v1.Capacity
+	4,  // 2: dynod.v1.Host.free:type_name -> dynod.v1.Capacity
+	5,  // 3: dynod.v1.Host.pressure:type_name -> dynod.v1.Pressure
+	2,  // 4: dynod.v1.Host.instance:type_name -> dynod.v1.Instance
+	3,  // 5: dynod.v1.Host.notices:type_name -> dynod.v1.Notice
+	7,  // 6: dynod.v1.Instance.tags:type_name -> dynod.v1.Instance.TagsEntry
+	0,  // 7: dynod.v1.Notice.kind:type_name -> dynod.v1.Notice.Kind
+	8,  // 8: dynod.v1.Notice.due_at:type_name -> google.protobuf.Timestamp
+	8,  // 9: dynod.v1.CachedArtifact.last_used_at:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_host_proto_init() }
@@ -491,13 +829,14 @@ func file_dynod_v1_host_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dynod_v1_host_proto_rawDesc), len(file_dynod_v1_host_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      1,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_dynod_v1_host_proto_goTypes,
 		DependencyIndexes: file_dynod_v1_host_proto_depIdxs,
+		EnumInfos:         file_dynod_v1_host_proto_enumTypes,
 		MessageInfos:      file_dynod_v1_host_proto_msgTypes,
 	}.Build()
 	File_dynod_v1_host_proto = out.File
