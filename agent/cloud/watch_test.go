@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +22,16 @@ import (
 	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/cloud/cloudtest"
 )
+
+// The environment, which SDKs listen to, must change nothing in any test.
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://192.0.2.1", "AWS_EC2_METADATA_DISABLED": "true", "HTTP_PROXY": "http://192.0.2.2",
+	} {
+		_ = os.Setenv(name, value) // fails for odd names only
+	}
+	os.Exit(m.Run())
+}
 
 // watcher is a Watch in virtual time on a stand-in for the service, reached by connections in memory.
 type watcher struct {
@@ -155,6 +164,13 @@ func TestInstance(t *testing.T) {
 		if w.log.Len() > 0 {
 			t.Errorf("log:\n%s", w.log.String())
 		}
+		if n := w.service.Requests(); n > 350 {
+			t.Errorf("%d requests in six minutes: the instance is read too often", n)
+		}
+		w.service.Answer("meta-data/tags/instance", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+		if w.settle(6 * time.Minute); len(w.last().Instance.Tags) != 2 {
+			t.Errorf("tags that cannot be read are gone: %+v", w.last())
+		}
 	})
 }
 
@@ -196,7 +212,7 @@ func TestNoticesComeAndGo(t *testing.T) {
 	})
 }
 
-// Only these paths are ever asked for, whatever an index names.
+// Only these paths are ever asked for, whatever an index names or a redirect says.
 func TestNothingElseIsAskedFor(t *testing.T) {
 	const credentials = "../../iam/security-credentials/role"
 	synctest.Test(t, func(t *testing.T) {
@@ -205,6 +221,9 @@ func TestNothingElseIsAskedFor(t *testing.T) {
 			w.service.Set("meta-data/iam/security-credentials", "secret")
 			w.service.Set("meta-data/tags/instance", "Name\n"+credentials+"\n..")
 			w.service.Set("meta-data/tags/instance/Name", "n")
+			w.service.Answer("meta-data/ipv6", func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/latest/meta-data/iam/security-credentials/role", http.StatusFound)
+			})
 		})
 		w.settle(time.Second)
 		w.service.Set("meta-data/tags/instance", "..")
@@ -278,6 +297,9 @@ func TestFaults(t *testing.T) {
 				if w.logged("cannot be read") != 1 {
 					t.Errorf("log:\n%s", w.log.String())
 				}
+				if asked := strings.Join(w.service.Asked(), "\n"); strings.Contains(asked, "without a token") {
+					t.Errorf("version 1 was tried:\n%s", asked)
+				}
 				w.service.Break(nil)
 				w.service.Answer(spotPath, nil)
 				w.settle(2 * time.Minute)
@@ -285,6 +307,12 @@ func TestFaults(t *testing.T) {
 				if w.logged("can be read again") != 1 {
 					t.Errorf("log:\n%s", w.log.String())
 				}
+				w.service.Break(fault)
+				w.settle(6 * time.Second)
+				w.service.Break(nil)
+				w.service.Set(spotPath, spotText)
+				w.settle(25 * time.Second) // for pauses grow from the beginning
+				w.want(spot)
 			})
 		})
 	}
@@ -293,7 +321,7 @@ func TestFaults(t *testing.T) {
 // One kind that makes no sense hides none of the others.
 func TestOddAnswers(t *testing.T) {
 	for path, texts := range map[string][]string{
-		rebalancePath:                        {"{}", "x", `{"noticeTime": "soon"}`, `[]`},
+		rebalancePath:                        {"{}", "x", `{"noticeTime": "soon"}`, `[]`, strings.Repeat(" ", 1<<20) + `{"noticeTime": "2026-03-04T05:00:00Z"}`},
 		maintenancePath:                      {"{}", "x", "[{}]", `[{"Code":"c","EventId":"e","NotBefore":"soon"}]`, `[{"Code":"c","EventId":"../e"}]`},
 		lifecyclePath:                        {"", "<html>", strings.Repeat("x", 1000)},
 		"dynamic/instance-identity/document": {"", "{}", `{"instanceId":"../x"}`, "<html>"},
@@ -368,20 +396,6 @@ func TestNobodyListens(t *testing.T) {
 		w.settle(time.Hour)
 		if len(w.states) > 0 || dials < 60 || w.logged("cannot be read") != 1 {
 			t.Errorf("%d states, %d dials; log:\n%s", len(w.states), dials, w.log.String())
-		}
-	})
-}
-
-// The environment, which SDKs listen to, changes nothing.
-func TestEnvironmentIsNotHeard(t *testing.T) {
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1")
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("HTTP_PROXY", "http://192.0.2.2")
-	synctest.Test(t, func(t *testing.T) {
-		w := watch(t)
-		w.settle(time.Second)
-		if got := w.last().Instance.ID; got != "i-1234567890abcdef0" || !slices.Contains(w.service.Asked(), "PUT /latest/api/token") {
-			t.Errorf("instance %q, asked for %q", got, w.service.Asked())
 		}
 	})
 }

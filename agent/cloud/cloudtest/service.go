@@ -89,7 +89,11 @@ func (s *Service) Requests() int {
 // ServeHTTP answers as the instance metadata service does.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.asked = append(s.asked, r.Method+" "+r.URL.Path)
+	request := r.Method + " " + r.URL.Path
+	if _, given := r.Header[tokenHeader]; r.Method == http.MethodGet && !given {
+		request += " without a token"
+	}
+	s.asked = append(s.asked, request)
 	how := s.handler(r)
 	s.mu.Unlock()
 	how(w, r)
