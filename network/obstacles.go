@@ -17,9 +17,10 @@ type Obstacle struct {
 	Hint  string // what to do
 }
 
-func (o Obstacle) String() string {
-	return o.Where + " drops packets of dynos by " + o.Why + ": " + o.Hint
-}
+// What says what it does, without the hint.
+func (o Obstacle) What() string { return o.Where + " drops packets of dynos by " + o.Why }
+
+func (o Obstacle) String() string { return o.What() + ": " + o.Hint }
 
 // obstacles are what Warnings says of them.
 func (n *Network) obstacles() (all []string, err error) {

@@ -12,7 +12,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -142,7 +141,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err := prepareHost(config, log); err != nil {
 		return nil, err
 	}
-	diskQuota, err := findDiskQuota(filepath.Join(config.Dir, "dynos"))
+	diskQuota, err := FindDiskQuota(filepath.Join(config.Dir, "dynos"))
 	if err != nil {
 		return nil, err
 	}
@@ -200,19 +199,10 @@ func prepareHost(config Config, log *slog.Logger) error {
 		log.Warn("dynos run without a user namespace of their own: a weaker wall around them")
 		return nil
 	}
-	if err := probe(config); err != nil {
+	if err := rootfs.Probe(filepath.Join(config.Dir, "dynos")); err != nil {
 		return fmt.Errorf("check user namespaces: %w: Linux 5.19 or later is needed, and a filesystem with id-mapped mounts below %s", err, config.Dir)
 	}
 	return nil
-}
-
-func probe(config Config) error {
-	scratch := filepath.Join(config.RunDir, "probe")
-	err := errors.Join(os.MkdirAll(scratch, 0o700), rootfs.Unmount(scratch)) // of a process that was killed here
-	if err != nil {
-		return fmt.Errorf("make mount point: %w", err)
-	}
-	return errors.Join(rootfs.Probe(filepath.Join(config.Dir, "dynos"), scratch), os.Remove(scratch))
 }
 
 // Close ends fetches, hangs up what Exec has started, and lets go of containerd. Dynos go on.
