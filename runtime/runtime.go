@@ -127,6 +127,7 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	flights   map[string]*flight
+	prepared  map[string]images.Image // by dyno, from Prepare to Delete: a name may lead elsewhere meanwhile
 	processes map[string]*process
 	sessions  map[*session]struct{} // that run
 	warned    sync.Once
@@ -166,7 +167,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		config: config, client: client, slugs: store, cache: held, log: log,
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
-		flights: map[string]*flight{}, processes: map[string]*process{},
+		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{},
 		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroup.Host(), device: disk,
 	}, nil
 }
