@@ -24,6 +24,7 @@ type Agent struct {
 
 	ready      chan struct{} // closed when recovery is done
 	reachable  atomic.Bool   // containerd answered the newest question
+	upstream   atomic.Bool   // the control plane answers reports
 	cordon     atomic.Pointer[string]
 	cloud      atomic.Pointer[cloud.State]
 	draining   atomic.Int32 // drains under way

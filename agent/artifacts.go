@@ -13,7 +13,8 @@ import (
 const (
 	// roomEvery is how often the cache of artifacts is looked through when nothing is fetched.
 	roomEvery = 5 * time.Minute
-	roomLimit = 10 * time.Minute
+	roomLimit = 10 * time.Minute // of a removal
+	listLimit = 30 * time.Second
 )
 
 // Progress is how far a fetch is, in bytes. Total is 0 while it is unknown.
@@ -31,6 +32,8 @@ func (a *Agent) Prefetch(ctx context.Context, what dyno.Artifact, secret dyno.Se
 
 // Artifacts are those on this host, by name.
 func (a *Agent) Artifacts(ctx context.Context) ([]dyno.Cached, error) {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
 	found, err := a.Runtime.Artifacts(ctx)
 	all := make([]dyno.Cached, len(found))
 	for i, f := range found {
@@ -46,6 +49,8 @@ func (a *Agent) Prune(ctx context.Context, unused time.Duration) ([]dyno.Cached,
 
 // remove removes what the rule chooses. What comes into use meanwhile stays.
 func (a *Agent) remove(ctx context.Context, rule func([]dyno.Cached, time.Time) []dyno.Cached) ([]dyno.Cached, error) {
+	ctx, cancel := context.WithTimeout(ctx, roomLimit)
+	defer cancel()
 	all, err := a.Artifacts(ctx)
 	if err != nil {
 		return nil, err
@@ -78,11 +83,9 @@ func (a *Agent) keepRoom(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		limited, cancel := context.WithTimeout(ctx, roomLimit)
-		if _, err := a.remove(limited, a.settings().Keeping.Evict); err != nil && ctx.Err() == nil {
+		if _, err := a.remove(ctx, a.settings().Keeping.Evict); err != nil && ctx.Err() == nil {
 			a.Log.Warn("remove unused artifacts", "err", err)
 		}
-		cancel()
 	}
 }
 

@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -98,5 +100,22 @@ func TestImageThatDoesNotFit(t *testing.T) {
 			t.Errorf("exit %+v, %d containers", crashed.Exit, h.runtime.Creates())
 		}
 		h.said(first, `Error R99 (Platform error) -> The image has no process type "worker"; it has: "web"`, "State changed from starting to crashed")
+	})
+}
+
+// A caller without a deadline gets an answer all the same, though nobody else answers.
+func TestCallsOfTheCacheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.runtime.Cache(runtime.Cached{Name: "old"})
+		defer h.runtime.Hold("Remove")()
+		if _, err := h.Prune(t.Context(), 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("prune: %v", err)
+		}
+		defer h.runtime.Hold("Artifacts")()
+		if _, err := h.Artifacts(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("list: %v", err)
+		}
 	})
 }

@@ -30,6 +30,8 @@ type Host struct {
 	Warnings                      []string
 	DiskQuota                     string // how it is held: project or none
 	Cloud                         cloud.State
+	Upstream                      string // address of the control plane; empty: none
+	Connected                     bool   // it answers reports
 }
 
 // Pressure is PSI some avg10 of the host or of a dyno, percent.
@@ -46,6 +48,7 @@ func (a *Agent) Host() Host {
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load() > 0,
 		Warnings:  slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
 		DiskQuota: a.cfg.DiskQuota,
+		Upstream:  a.cfg.Upstream, Connected: a.upstream.Load(),
 	}
 	if said := a.cloud.Load(); said != nil {
 		h.Cloud = *said
@@ -57,6 +60,9 @@ func (a *Agent) Host() Host {
 	}
 	return h
 }
+
+// Connected is told whether the control plane answers reports.
+func (a *Agent) Connected(yes bool) { a.upstream.Store(yes) }
 
 func kernel() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")

@@ -155,6 +155,7 @@ type Config struct {
 	SampleEvery  time.Duration // between two looks at a dyno's memory; zero: never
 	DiskQuota    string        // how disk quotas are held: project or none
 	KeepFinished time.Duration // how long a finished dyno stays visible at least
+	Upstream     string        // address of the control plane; empty: none
 	AwaitReports bool          // there is a control plane: a dyno's end is kept until it is acknowledged
 	Keeping      dyno.Keeping  // of artifacts
 	Resolv       []byte        // /etc/resolv.conf of every dyno

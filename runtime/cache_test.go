@@ -306,6 +306,7 @@ func TestOwnURLIsTried(t *testing.T) {
 	path, sum, err := lab.Slug(map[string]lab.File{"x": {Data: "own\n"}})
 	must(t, err)
 	asked, fail := make(chan struct{}), make(chan struct{})
+	var once sync.Once
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/good" {
 			http.ServeFile(w, r, path)
@@ -321,7 +322,7 @@ func TestOwnURLIsTried(t *testing.T) {
 		return runtime.Artifact{Slug: &runtime.Slug{URL: server.URL + path, SHA256: sum, Stack: "small"}}
 	}
 	bad, good := h.container(slug("/bad")), h.container(slug("/good"))
-	errs := make(chan error, 2)
+	errs := make(chan error, 1)
 	go func() {
 		_, err := h.Runtime.Prepare(h.ctx, bad.ID, slug("/bad"))
 		errs <- err
@@ -329,14 +330,21 @@ func TestOwnURLIsTried(t *testing.T) {
 	<-asked
 	joined := make(chan struct{})
 	go func() {
-		close(joined)
+		defer close(joined)
 		_, err := h.Runtime.Prepare(h.ctx, good.ID, slug("/good"))
-		errs <- err
+		if err != nil {
+			t.Errorf("the good URL: %v", err)
+		}
 	}()
-	<-joined
-	close(fail)
-	first, second := <-errs, <-errs
-	if first == nil || second != nil {
-		t.Errorf("the bad URL: %v; the good one: %v", first, second)
+	// The first progress of Fetch says that it has joined.
+	for _, err := range h.Fetch(h.ctx, slug("/good")) {
+		if err != nil {
+			t.Errorf("the good URL, ahead: %v", err)
+		}
+		once.Do(func() { close(fail) })
 	}
+	if err := <-errs; err == nil {
+		t.Error("the bad URL is good")
+	}
+	<-joined
 }

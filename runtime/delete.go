@@ -21,6 +21,9 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	r.cache.Release(id)
+	r.mu.Lock()
+	delete(r.prepared, id)
+	r.mu.Unlock()
 	return nil
 }
 

@@ -26,7 +26,8 @@ const (
 // DiskQuota says how disk quotas are held here, as found at the start.
 func (r *Runtime) DiskQuota() string { return r.diskQuota }
 
-func findDiskQuota(dir string) (string, error) {
+// FindDiskQuota says how quotas can be held in a directory.
+func FindDiskQuota(dir string) (string, error) {
 	err := quota.Supported(dir)
 	switch {
 	case err == nil:

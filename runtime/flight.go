@@ -28,7 +28,8 @@ type flight struct {
 }
 
 // Fetch makes an artifact present ahead of any dyno, and says how far it is: about twice a second, and once at the end.
-// Whoever stops listening does not stop the fetch. Errors are Prepare's.
+// Whoever stops listening does not stop the fetch. Errors are Prepare's, and like Prepare it tries its own URL when that of
+// a fetch fails that it has joined.
 func (r *Runtime) Fetch(ctx context.Context, a Artifact) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		n, err := r.need(a)
@@ -42,11 +43,16 @@ func (r *Runtime) Fetch(ctx context.Context, a Artifact) iter.Seq2[Progress, err
 		for rest := flights; len(rest) > 0; {
 			select {
 			case <-rest[0].done:
-				if err := rest[0].err; err != nil {
+				switch err := rest[0].err; {
+				case err == nil:
+					rest = rest[1:]
+				case rest[0].foreign(n):
+					flights = r.begin(n)
+					rest = flights
+				default:
 					yield(Progress{}, err)
 					return
 				}
-				rest = rest[1:]
 				continue
 			case <-ticker.C:
 			case <-ctx.Done():
@@ -77,11 +83,14 @@ func total(flights []*flight) (p Progress) {
 func (r *Runtime) fetch(ctx context.Context, n needs) error {
 	for {
 		failed, err := wait(ctx, r.begin(n))
-		if failed == nil || failed.from == "" || failed.from == n.slug.URL {
+		if failed == nil || !failed.foreign(n) {
 			return err
 		}
 	}
 }
+
+// foreign says whether a flight was begun from another URL than that of n.
+func (f *flight) foreign(n needs) bool { return f.from != "" && f.from != n.slug.URL }
 
 // wait returns the first of flights that failed, and why.
 func wait(ctx context.Context, flights []*flight) (*flight, error) {

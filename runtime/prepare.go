@@ -59,11 +59,35 @@ func (r *Runtime) Prepare(ctx context.Context, id string, a Artifact) (Prepared,
 	if err := r.fetch(ctx, n); err != nil || a.Slug != nil {
 		return Prepared{}, err
 	}
-	image, err := r.lookup(ctx, n.image.Name)
+	image, err := r.pin(ctx, id, n)
 	if err != nil {
 		return Prepared{}, err
 	}
 	return Prepared{Entrypoint: image.Entrypoint, Cmd: image.Cmd, Env: image.Env, Dir: image.Dir, Buildpacks: image.Buildpacks}, nil
+}
+
+// pin finds the image that a name leads to now, for all of the dyno's present life.
+func (r *Runtime) pin(ctx context.Context, id string, n needs) (images.Image, error) {
+	image, err := r.lookup(ctx, n.image.Name)
+	if err != nil {
+		return image, err
+	}
+	r.cache.Hold(id, chainKey(image.Chain))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prepared[id] = image
+	return image, nil
+}
+
+// pinned is the image that Prepare has found for a dyno, or else the one that its name leads to.
+func (r *Runtime) pinned(ctx context.Context, id string, n needs) (images.Image, error) {
+	r.mu.Lock()
+	image, ok := r.prepared[id]
+	r.mu.Unlock()
+	if ok && image.Name == n.name {
+		return image, nil
+	}
+	return r.lookup(ctx, n.image.Name)
 }
 
 // Keep keeps an artifact from being removed until the dyno is deleted, whether it is here or not. It outlives no restart.
@@ -137,7 +161,7 @@ func (r *Runtime) layers(ctx context.Context, id string, a Artifact) ([]string, 
 		return nil, hold{}, err
 	}
 	r.cache.Hold(id, n.keys()...)
-	image, err := r.lookup(ctx, n.image.Name)
+	image, err := r.pinned(ctx, id, n)
 	if err != nil {
 		return nil, hold{}, err
 	}

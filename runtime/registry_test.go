@@ -213,3 +213,29 @@ func TestImageConfigurations(t *testing.T) {
 		}
 	}
 }
+
+// TestTagMoves between the preparation of a dyno and its start, and what nobody holds is removed meanwhile: command and
+// files are of the same image all the same.
+func TestTagMoves(t *testing.T) {
+	host := registered(t, func(http.ResponseWriter, *http.Request) bool { return false })
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	pushed(t, host, hostile(t, h.config.Stacks["small"], 2), func(c *v1.Config) { c.WorkingDir = "/first" })
+	a := runtime.Artifact{Image: &runtime.Image{Ref: host + "/app:v1"}}
+	c := h.container(a)
+	prepared, err := h.Runtime.Prepare(h.ctx, c.ID, a)
+	must(t, err)
+	pushed(t, host, hostile(t, h.config.Stacks["small"], 3), func(c *v1.Config) { c.WorkingDir = "/second" })
+	moved, err := h.Prepare(h.ctx, a)
+	must(t, err)
+	if prepared.Dir != "/first" || moved.Dir != "/second" {
+		t.Fatalf("prepared %+v, then %+v", prepared, moved)
+	}
+	if _, err := h.Remove(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	must(t, h.Create(h.ctx, c.Container))
+	layer, err := os.ReadFile(filepath.Join(h.config.RunDir, c.ID, "rootfs", "layer"))
+	if err != nil || string(layer) != "1" {
+		t.Errorf("the topmost layer is %q, %v; want that of the first image", layer, err)
+	}
+}

@@ -12,7 +12,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -128,6 +127,7 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	flights   map[string]*flight
+	prepared  map[string]images.Image // by dyno, from Prepare to Delete: a name may lead elsewhere meanwhile
 	processes map[string]*process
 	sessions  map[*session]struct{} // that run
 	warned    sync.Once
@@ -142,7 +142,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err := prepareHost(config, log); err != nil {
 		return nil, err
 	}
-	diskQuota, err := findDiskQuota(filepath.Join(config.Dir, "dynos"))
+	diskQuota, err := FindDiskQuota(filepath.Join(config.Dir, "dynos"))
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		config: config, client: client, slugs: store, cache: held, log: log,
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
-		flights: map[string]*flight{}, processes: map[string]*process{},
+		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{},
 		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroup.Host(), device: disk,
 	}, nil
 }
@@ -200,19 +200,10 @@ func prepareHost(config Config, log *slog.Logger) error {
 		log.Warn("dynos run without a user namespace of their own: a weaker wall around them")
 		return nil
 	}
-	if err := probe(config); err != nil {
+	if err := rootfs.Probe(filepath.Join(config.Dir, "dynos")); err != nil {
 		return fmt.Errorf("check user namespaces: %w: Linux 5.19 or later is needed, and a filesystem with id-mapped mounts below %s", err, config.Dir)
 	}
 	return nil
-}
-
-func probe(config Config) error {
-	scratch := filepath.Join(config.RunDir, "probe")
-	err := errors.Join(os.MkdirAll(scratch, 0o700), rootfs.Unmount(scratch)) // of a process that was killed here
-	if err != nil {
-		return fmt.Errorf("make mount point: %w", err)
-	}
-	return errors.Join(rootfs.Probe(filepath.Join(config.Dir, "dynos"), scratch), os.Remove(scratch))
 }
 
 // Close ends fetches, hangs up what Exec has started, and lets go of containerd. Dynos go on.

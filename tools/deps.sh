@@ -24,6 +24,7 @@ if [ "${1:-}" = test ]; then
   need rsyslogd rsyslog # receives log lines in a test
   ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing+=(rsyslog-gnutls)
   need iperf3 iperf3 # a benchmark measures with it
+  need iptables-legacy iptables # builds walls that dynos are to be told of
   need mkfs.ext4 e2fsprogs
   need packer packer # checks the template of machine images
   need shellcheck shellcheck

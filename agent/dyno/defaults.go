@@ -30,6 +30,7 @@ type Sources struct {
 
 // Complete fills in what the order left open and checks the whole.
 func (d Defaults) Complete(s Spec) (Spec, error) {
+	s.Given = s.given()
 	if s.Type == "" {
 		s.Type, _, _ = strings.Cut(s.Name, ".")
 	}

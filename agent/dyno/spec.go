@@ -1,6 +1,9 @@
 package dyno
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -25,6 +28,10 @@ type Spec struct {
 	Metrics       bool          `json:"log_runtime_metrics,omitempty"` // lines of load and memory at every sample
 	NetworkPolicy string        `json:"network_policy"`
 	Metadata      Metadata      `json:"metadata"`
+
+	// Given tells orders apart as they came, before defaults were filled in: a digest without the secret part. Empty in a
+	// record of an earlier agent.
+	Given string `json:"given,omitempty"`
 
 	// Secret is kept apart: it reaches memory and tmpfs, never a disk.
 	Secret Secret `json:"-"`
@@ -96,12 +103,23 @@ type Secret struct {
 	Gone bool `json:"-"`
 }
 
-// Same says whether two orders ask for the same dyno. Values that are gone are not compared.
+// Same says whether two orders ask for the same dyno: they came alike, whatever the defaults were then, or they mean the
+// same. Values that are gone are not compared.
 func (s Spec) Same(other Spec) bool {
 	if s.Secret.Gone || other.Secret.Gone {
 		s.Secret, other.Secret = Secret{}, Secret{}
 	}
+	if s.Given != "" && s.Given == other.Given {
+		return reflect.DeepEqual(s.Secret, other.Secret)
+	}
+	s.Given, other.Given = "", ""
 	return reflect.DeepEqual(s, other)
+}
+
+// given is the digest of an order as it came.
+func (s Spec) given() string {
+	text, _ := json.Marshal(s) // it holds nothing that JSON could not
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
 // Shown is the command as the log shows it: with $PORT substituted.

@@ -72,6 +72,7 @@ func TestComplete(t *testing.T) {
 	want := slug()
 	want.Type, want.Size, want.Port, want.NetworkPolicy = "web", "standard-1x", 5000, "default"
 	want.BootTimeout, want.Grace, want.Limits = time.Minute, 30*time.Second, defaults().Sizes["standard-1x"]
+	want.Given = got.Given // see TestSameOrder
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -230,5 +231,46 @@ func TestLines(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// The same order is the same, whatever became of the defaults since.
+func TestSameOrder(t *testing.T) {
+	complete := func(d dyno.Defaults, change func(*dyno.Spec)) dyno.Spec {
+		t.Helper()
+		s := slug()
+		change(&s)
+		s, err := d.Complete(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	plain := func(*dyno.Spec) {}
+	grown := defaults()
+	grown.Sizes = map[string]dyno.Limits{"standard-1x": {Memory: 1 << 30, CPUWeight: 200, Pids: 512, Files: 20000}}
+	grown.Grace = time.Minute
+	old := complete(defaults(), plain)
+	for name, test := range map[string]struct {
+		now    dyno.Defaults
+		change func(*dyno.Spec)
+		same   bool
+	}{
+		"same":                          {defaults(), plain, true},
+		"defaults changed":              {grown, plain, true},
+		"a default in words":            {defaults(), func(s *dyno.Spec) { s.Size = "standard-1x" }, true},
+		"another command":               {defaults(), func(s *dyno.Spec) { s.Command.Line = "other" }, false},
+		"another command, and defaults": {grown, func(s *dyno.Spec) { s.Command.Line = "other" }, false},
+		"another secret":                {grown, func(s *dyno.Spec) { s.Secret.Environment = map[string]string{"A": "other"} }, false},
+		"secret gone":                   {grown, func(s *dyno.Spec) { s.Secret.Gone = true }, true},
+	} {
+		if got := old.Same(complete(test.now, test.change)); got != test.same {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	earlier := old
+	earlier.Given = "" // of an agent that did not note it
+	if !earlier.Same(old) || !old.Same(earlier) {
+		t.Error("a record of an earlier agent is another order")
 	}
 }

@@ -160,13 +160,14 @@ var onEC2 = cloud.State{
 func TestHostIsShownWhole(t *testing.T) {
 	said := make(agenttest.Cloud)
 	h := newHost(t, func(h *host) {
-		h.config.Warnings, h.config.DiskQuota = []string{"cgroup v1"}, "project"
+		h.config.Warnings, h.config.DiskQuota, h.config.Upstream = []string{"cgroup v1"}, "project", "plane:1"
 		h.parts.Logs, h.parts.Cloud = backlogged{h.logs}, said
 		if err := os.WriteFile(filepath.Join(h.records, second+".json"), []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	})
 	h.runtime.Deaf()
+	h.agent.Connected(true)
 	h.start(order(first, "worker.1"))
 	h.phase(first, dyno.Up)
 	stream, err := h.DrainHost(limited(t), &dynodv1.DrainHostRequest{})
@@ -198,6 +199,7 @@ func TestHostIsShownWhole(t *testing.T) {
 		Notices: []*dynodv1.Notice{
 			{Kind: dynodv1.Notice_KIND_MAINTENANCE, Id: "e-1", Action: "system-reboot", DueAt: timestamppb.New(noon), Description: "reboot"},
 		},
+		Upstream: "plane:1", UpstreamConnected: true,
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

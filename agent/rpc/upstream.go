@@ -69,6 +69,7 @@ func (r *Reporter) connection(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open report stream: %w", err)
 	}
+	defer r.Agent.Connected(false)
 	acks, broken := receiveAcks(ctx, stream)
 	watch, all := r.Agent.Watch()
 	defer watch.Close()
@@ -87,6 +88,7 @@ func (r *Reporter) connection(ctx context.Context) (worked bool, err error) {
 			err = s.send(false, nil, nil)
 		case seq := <-acks:
 			worked = true
+			r.Agent.Connected(true)
 			giveUp.Reset(silence)
 			err = s.acknowledged(ctx, seq)
 		case err = <-broken:

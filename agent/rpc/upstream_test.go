@@ -309,3 +309,18 @@ func TestNoticeKinds(t *testing.T) {
 		}
 	}
 }
+
+// A control plane counts as connected while it answers, not when a connection stands.
+func TestHostTellsWhetherTheControlPlaneAnswers(t *testing.T) {
+	h := newHost(t)
+	p := newPlane(t)
+	p.report(h, time.Hour)
+	s, _ := p.connected(t)
+	if h.agent.Host().Connected {
+		t.Error("connected before any answer")
+	}
+	s.ack(1)
+	eventually(t, "the answer to be known", func() bool { return h.agent.Host().Connected })
+	s.end()
+	eventually(t, "the end to be known", func() bool { return !h.agent.Host().Connected })
+}

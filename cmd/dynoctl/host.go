@@ -43,6 +43,7 @@ func (c *ctl) writeHost(h *dynodv1.Host) error {
 		{"containerd", reachable(h.GetContainerdReachable())},
 		{"Instance", instance(h.GetInstance())},
 		{"Addresses", addresses(h.GetInstance())},
+		{"Control plane", upstream(h)},
 		{"Disk quota", h.GetDiskQuota()},
 		{"Logs waiting", bytesOf(h.GetSpoolBacklogBytes())},
 		{"Unreadable records", strings.Join(h.GetUnreadable(), ", ")},
@@ -109,6 +110,17 @@ func pressure(p *dynodv1.Pressure) string {
 		return ""
 	}
 	return fmt.Sprintf("cpu %.1f%%, memory %.1f%%, io %.1f%%", p.GetCpu(), p.GetMemory(), p.GetIo())
+}
+
+func upstream(h *dynodv1.Host) string {
+	switch {
+	case h.GetUpstream() == "":
+		return ""
+	case h.GetUpstreamConnected():
+		return h.GetUpstream() + ", answers"
+	default:
+		return h.GetUpstream() + ", does NOT answer"
+	}
 }
 
 func reachable(yes bool) string {

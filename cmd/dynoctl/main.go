@@ -10,8 +10,11 @@ import (
 	"syscall"
 )
 
+// unversioned is the version of who builds without the Makefile.
+const unversioned = "dev"
+
 // version is set by the linker.
-var version = "dev"
+var version = unversioned
 
 func main() {
 	os.Exit(run())

@@ -13,7 +13,7 @@ import (
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
-// commandStatus is the end of a command in a dyno: dynoctl leaves with its status and says nothing.
+// commandStatus is the end of a command in a dyno, or of doctor: dynoctl leaves with its status and says nothing more.
 type commandStatus int
 
 func (s commandStatus) Error() string { return fmt.Sprintf("the command ended with status %d", int(s)) }

@@ -38,7 +38,7 @@ func run(args []string) int {
 
 // complain says what went wrong, one problem a line.
 func complain(err error) {
-	if err == nil {
+	if err == nil || err.Error() == "" {
 		return
 	}
 	for problem := range strings.SplitSeq(err.Error(), "\n") {
@@ -49,6 +49,7 @@ func complain(err error) {
 func exitCode(err error) int {
 	var usage *usageError
 	var bad *config.Error
+	var status statusError
 	switch {
 	case err == nil:
 		return 0
@@ -56,6 +57,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitConfig
+	case errors.As(err, &status):
+		return int(status)
 	default:
 		return exitFailed
 	}

@@ -117,6 +117,8 @@ func TestExitCodes(t *testing.T) {
 			64,
 			"dynod: unknown flag: --log.lvel; did you mean \"log.level\"?\n",
 		},
+		{"bad file, doctor", nil, []string{"doctor", "--config", bad}, 78, ""},
+		{"unknown form of doctor", nil, []string{"doctor", "-o", "xml"}, 64, "dynod: --output \"xml\": must be text or json\n"},
 		{"unknown verb", nil, []string{"serve"}, 64, "dynod: unknown command \"serve\" for \"dynod\"\n"},
 		{"word behind a verb", nil, []string{"capture", "now"}, 64, "dynod: unknown command \"now\" for \"dynod capture\"\n"},
 	} {
@@ -230,5 +232,14 @@ func await(t *testing.T, socket string) {
 			t.Fatalf("nobody listens on %s", socket)
 		case <-tick.C:
 		}
+	}
+}
+
+// Without settings that can be used doctor says what is wrong with them, as any other finding.
+func TestDoctorOfBadSettings(t *testing.T) {
+	code, stdout, stderr := run(t, []string{"DYNOD_LOG_LEVEL=loud"}, "doctor")
+	const want = "failure  configuration  DYNOD_LOG_LEVEL: log.level = \"loud\": must be one of debug, info, warn, error\n"
+	if code != 78 || stdout != want || stderr != "" {
+		t.Errorf("status %d, said %q and %q", code, stdout, stderr)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/cmd/dynod/config"
-	"github.com/dynod/dynod/runtime"
+	"github.com/dynod/dynod/cmd/dynod/doctor"
 )
 
 // agentConfig is the agent's share of the settings, with what this host offers.
@@ -34,9 +34,10 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
 		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, RestingSlots: cfg.Host.RestingSlots,
 		Pool: cfg.Network.Pool, Memory: max(0, memory-cfg.Host.MemoryReserve),
-		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "",
+		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "", Upstream: cfg.Upstream.Address,
 		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
-		Resolv:  resolvConf(cfg), DiskQuota: diskQuota, Warnings: warnings(cfg, diskQuota),
+		Resolv:  resolvConf(cfg), DiskQuota: diskQuota,
+		Warnings: append(doctor.Settings(cfg), doctor.Quotas(cfg, diskQuota)...),
 		Reactions: map[cloud.Kind]agent.Reaction{
 			cloud.Interruption: agent.Reaction(cfg.Notices.SpotInterruption),
 			cloud.Rebalance:    agent.Reaction(cfg.Notices.Rebalance),
@@ -44,19 +45,6 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 			cloud.Lifecycle:    agent.Reaction(cfg.Notices.Lifecycle),
 		},
 	}, nil
-}
-
-// warnings are what an operator should mend.
-func warnings(cfg config.Config, diskQuota string) []string {
-	var all []string
-	if cfg.Host.UserNamespace == "off" {
-		all = append(all, "host.user_namespace is off: dynos share the host's user ids")
-	}
-	bounded := func(s config.Size) bool { return s.Disk > 0 }
-	if diskQuota == runtime.DiskQuotaNone && slices.ContainsFunc(slices.Collect(maps.Values(cfg.Sizes)), bounded) {
-		all = append(all, "disk quotas of sizes are not held: the file system of "+cfg.StateDir+" has no project quotas (ext4 or XFS with prjquota)")
-	}
-	return all
 }
 
 func defaults(cfg config.Config, swap bool) dyno.Defaults {

@@ -130,13 +130,16 @@ func listenFD(cfg Config, listener *net.UnixListener) (int, error) {
 	return fd, unix.SetNonblock(fd, true)
 }
 
+// unfinished ends the name of a socket that is being made. The kernel goes on calling it so.
+const unfinished = ".new"
+
 // listen makes the socket under another name first: under its own it is complete, closed to others and answering.
 func listen(path string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}
-	made := path + ".new"
+	made := path + unfinished
 	_ = os.Remove(made)
 	for _, step := range []func() error{
 		func() error { return unix.Bind(fd, &unix.SockaddrUnix{Name: made}) },

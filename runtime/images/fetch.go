@@ -45,7 +45,7 @@ func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transf
 	_, err = s.client.Pull(ctx, name,
 		containerd.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts.find})),
 		containerd.WithPullUnpack,
-		containerd.WithPullSnapshotter(snapshotter),
+		containerd.WithPullSnapshotter(Snapshotter),
 		containerd.WithImageHandlerWrapper(s.expect(progress)),
 	)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Store) ingest(ctx context.Context, name, path string) error {
 	if err != nil {
 		return fmt.Errorf("find image: %w", err)
 	}
-	return incomplete(image.Unpack(ctx, snapshotter))
+	return incomplete(image.Unpack(ctx, Snapshotter))
 }
 
 // take stores an archive's content under the name. The names that the archive has for it are nobody's: taken over, they

@@ -31,7 +31,8 @@ import (
 )
 
 const (
-	snapshotter = "overlayfs"
+	// Snapshotter is the one of containerd that keeps layers.
+	Snapshotter = "overlayfs"
 	// keepLabel on a snapshot says that containerd must not collect it.
 	keepLabel = "containerd.io/gc.root"
 	// view begins the name of the snapshot that keeps a chain of layers.
@@ -202,7 +203,7 @@ func (s *Store) layers(ctx context.Context, chain string) ([]string, error) {
 		return dirs, err
 	}
 	keep := snapshots.WithLabels(map[string]string{keepLabel: time.Now().UTC().Format(time.RFC3339)})
-	_, err = s.client.SnapshotService(snapshotter).View(ctx, view+chain, chain, keep)
+	_, err = s.client.SnapshotService(Snapshotter).View(ctx, view+chain, chain, keep)
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func (s *Store) mounted(ctx context.Context, chain string) ([]string, error) {
 	if chain == "" {
 		return nil, fmt.Errorf("list layers: %w: the image has none", errdefs.ErrInvalidArgument)
 	}
-	mounts, err := s.client.SnapshotService(snapshotter).Mounts(ctx, view+chain)
+	mounts, err := s.client.SnapshotService(Snapshotter).Mounts(ctx, view+chain)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (s *Store) info(ctx context.Context, found containerd.Image) Info {
 		return i
 	}
 	i.Chain = image.Chain
-	service := s.client.SnapshotService(snapshotter)
+	service := s.client.SnapshotService(Snapshotter)
 	for n := range image.diffs {
 		usage, err := service.Usage(ctx, identity.ChainID(image.diffs[:n+1]).String())
 		if err == nil {
@@ -68,7 +68,7 @@ func (s *Store) Forget(ctx context.Context, name string) error {
 // Chains are those whose layers are kept, whether an image has them or not.
 func (s *Store) Chains(ctx context.Context) ([]string, error) {
 	var chains []string
-	err := s.client.SnapshotService(snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+	err := s.client.SnapshotService(Snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		if chain, ok := strings.CutPrefix(info.Name, view); ok {
 			chains = append(chains, chain)
 		}
@@ -82,7 +82,7 @@ func (s *Store) Chains(ctx context.Context) ([]string, error) {
 
 // Drop no longer keeps the layers of a chain. Nothing there is no error.
 func (s *Store) Drop(ctx context.Context, chain string) error {
-	if err := s.client.SnapshotService(snapshotter).Remove(ctx, view+chain); err != nil && !errdefs.IsNotFound(err) {
+	if err := s.client.SnapshotService(Snapshotter).Remove(ctx, view+chain); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("drop layers: %w", err)
 	}
 	return nil

@@ -142,13 +142,21 @@ func Unmount(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Probe says whether layers in dir can be shown with mapped ids here, by doing it once below scratch.
-func Probe(dir, scratch string) error {
+// Probe says whether layers in dir can be shown with mapped ids here, by doing it with a mount that is nowhere attached.
+func Probe(dir string) error {
 	users, err := userNamespace(1<<16, 1<<16)
 	if err != nil {
 		return err
 	}
 	defer users.Close()
-	err = mount.IDMapMount(dir, scratch, int(users.Fd()))
-	return errors.Join(err, Unmount(scratch))
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("clone mount of %s: %w", dir, err)
+	}
+	defer unix.Close(tree)
+	mapped := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(users.Fd())}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, mapped); err != nil {
+		return fmt.Errorf("map ids of %s: %w", dir, err)
+	}
+	return nil
 }

@@ -2,11 +2,14 @@ package e2e_test
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -45,6 +48,27 @@ func TestOrdersByTheTools(t *testing.T) {
 		if exitOf(err) != step.exit || !strings.Contains(out, step.says) || strings.Contains(out, "rpc error") {
 			t.Errorf("dynoctl %q: exit %d, want %d, saying %q:\n%s", step.args, exitOf(err), step.exit, step.says, out)
 		}
+	}
+}
+
+// The same order is no other one because the host's sizes have changed.
+func TestSameOrderAfterAChangeOfItsSize(t *testing.T) {
+	s := open(t, "")
+	o := s.order(1, "worker.1", "./web worker")
+	before := s.await(s.start(o), up)
+	s.check(s.StopAgent())
+	file, err := os.OpenFile(filepath.Join(s.Lab.Dir(), "dynod.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	s.check(err)
+	_, err = file.WriteString("[sizes.standard-1x]\nmemory = \"100MiB\"\n")
+	s.check(errors.Join(err, file.Close()))
+	s.check(s.StartAgent(t.Context()))
+	s.start(o)
+	if d := s.get(id(1)); d.GetPid() != before.GetPid() || d.GetLimits().GetMemoryBytes() != 512<<20 {
+		t.Errorf("it was %v and is %v", before, d)
+	}
+	o.Spec.Command.Line = "./web burst"
+	if _, err := s.API().StartDyno(t.Context(), o); status.Code(err) != codes.AlreadyExists {
+		t.Errorf("another order: %v", err)
 	}
 }
 

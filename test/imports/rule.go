@@ -29,11 +29,12 @@ var rules = map[string][]string{
 	"agent/agenttest":  {"agent", "agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
 	"agent/rpc":        {"agent", "agent/cloud", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
 
-	"cmd/dynod":             {"agent", "agent/cloud", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
-	"cmd/dynoctl":           {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
-	"cmd/dynoplane":         {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
-	"cmd/dynoctl/orderfile": {"proto"}, // the two send the same files
-	"cmd/dyno-init":         {"runtime"},
+	"cmd/dynod":               {"cmd/dynod/doctor/report", "agent", "agent/cloud", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
+	"cmd/dynod/doctor/report": {}, // dynod's findings, to which dynoctl adds
+	"cmd/dynoctl":             {"cmd/dynoctl/orderfile", "cmd/dynod/doctor/report", "agent/rpc", "proto"},
+	"cmd/dynoplane":           {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},
+	"cmd/dynoctl/orderfile":   {"proto"}, // the two send the same files
+	"cmd/dyno-init":           {"runtime"},
 
 	"test": {"agent", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd", "proto", "cmd/dynoctl/orderfile"},
 }

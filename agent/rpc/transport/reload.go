@@ -33,6 +33,12 @@ func (f TLSFiles) load() (material, error) {
 	return material{pair: pair, roots: roots}, nil
 }
 
+// Certificate is the one of the files, its time of validity unchecked. It fails where a start with them would.
+func (f TLSFiles) Certificate() (*x509.Certificate, error) {
+	m, err := f.load()
+	return m.pair.Leaf, err
+}
+
 // reloader keeps the newest usable content of its files. It looks at them at each handshake (three stat calls) instead
 // of watching them: no goroutine, and right on every file system and for every way of replacing a file.
 type reloader struct {

@@ -19,7 +19,7 @@ func MakeDirs(c Config) error {
 			return err
 		}
 	}
-	return checkTmpfs(c.RunDir)
+	return CheckTmpfs(c.RunDir)
 }
 
 func makeDir(path string, mode os.FileMode) error {
@@ -38,7 +38,8 @@ func makeDir(path string, mode os.FileMode) error {
 	return nil
 }
 
-func checkTmpfs(dir string) error {
+// CheckTmpfs refuses a run_dir that is not on a tmpfs, with an *Error.
+func CheckTmpfs(dir string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return fmt.Errorf("stat file system of %s: %w", dir, err)

@@ -44,6 +44,14 @@ func (s Sources) NamedFile() string {
 	return ""
 }
 
+// String names the files, in the order in which they are read.
+func (s Sources) String() string {
+	if files := (&loader{}).files(s); len(files) > 0 {
+		return "read from " + strings.Join(files, ", ")
+	}
+	return "no file: the defaults"
+}
+
 // Flag is one setting from the command line.
 type Flag struct{ Key, Text string }
 

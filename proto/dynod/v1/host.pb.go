@@ -119,9 +119,13 @@ type Host struct {
 	// The instance that the host is at its cloud provider. Absent elsewhere, and until it is known.
 	Instance *Instance `protobuf:"bytes,16,opt,name=instance,proto3" json:"instance,omitempty"`
 	// What the provider says will happen to the host. Told in a report at once, and for as long as it stands.
-	Notices       []*Notice `protobuf:"bytes,17,rep,name=notices,proto3" json:"notices,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Notices []*Notice `protobuf:"bytes,17,rep,name=notices,proto3" json:"notices,omitempty"`
+	// Address of the control plane that the host is to report to; empty: none.
+	Upstream string `protobuf:"bytes,18,opt,name=upstream,proto3" json:"upstream,omitempty"`
+	// It answers the reports.
+	UpstreamConnected bool `protobuf:"varint,19,opt,name=upstream_connected,json=upstreamConnected,proto3" json:"upstream_connected,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Host) Reset() {
@@ -271,6 +275,20 @@ func (x *Host) GetNotices() []*Notice {
 		return x.Notices
 	}
 	return nil
+}
+
+func (x *Host) GetUpstream() string {
+	if x != nil {
+		return x.Upstream
+	}
+	return ""
+}
+
+func (x *Host) GetUpstreamConnected() bool {
+	if x != nil {
+		return x.UpstreamConnected
+	}
+	return false
 }
 
 // Instance is a host as its cloud provider knows it. What the provider does not say is empty.
@@ -705,7 +723,7 @@ var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x05\n" +
+	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x05\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -727,7 +745,9 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
 	"disk_quota\x18\x0f \x01(\tR\tdiskQuota\x12.\n" +
 	"\binstance\x18\x10 \x01(\v2\x12.dynod.v1.InstanceR\binstance\x12*\n" +
-	"\anotices\x18\x11 \x03(\v2\x10.dynod.v1.NoticeR\anotices\"\x90\x03\n" +
+	"\anotices\x18\x11 \x03(\v2\x10.dynod.v1.NoticeR\anotices\x12\x1a\n" +
+	"\bupstream\x18\x12 \x01(\tR\bupstream\x12-\n" +
+	"\x12upstream_connected\x18\x13 \x01(\bR\x11upstreamConnected\"\x90\x03\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
