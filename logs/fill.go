@@ -5,28 +5,30 @@ import "time"
 // readAgain is the pause after a spool could not be read.
 const readAgain = 100 * time.Millisecond
 
-// fill takes lines into the batch, every waiting dyno in its turn, until there are no more or it is full.
+// fill reads into the batch, every waiting dyno in its turn, until there is no more or it is full. What comes within
+// the next moment is read at once then.
 func (s *shipper) fill() {
-	for !s.full() {
-		st := s.pop()
+	for s.rest == nil && !s.full() {
+		st, quantum := s.pop()
 		if st == nil {
+			s.rest = time.After(rest)
 			break
 		}
-		s.take(st)
+		s.take(st, quantum)
 	}
-	if s.due == nil && len(s.batch.Lines) > 0 {
+	if s.due == nil && len(s.batch.runs) > 0 {
 		s.due = time.After(linger)
 	}
 }
 
-// pop gives the stream whose turn it is, nil if none waits.
-func (s *shipper) pop() *stream {
+// pop gives the stream whose turn it is and how many bytes it may bring, nil if none waits.
+func (s *shipper) pop() (*stream, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		st := s.turns.pop()
+		st, quantum := s.turns.pop()
 		if st == nil {
-			return nil
+			return nil, 0
 		}
 		switch st.news = false; {
 		case st.dyno.removed:
@@ -35,28 +37,32 @@ func (s *shipper) pop() *stream {
 		case st.barred: // since it got its turn; it gets another one afterwards
 			st.queued = false
 		default:
-			return st
+			return st, quantum
 		}
 	}
 }
 
-// take moves one turn's lines into the batch.
-func (s *shipper) take(st *stream) {
-	src, cost, more := s.source(st), 0, true
-	for n := 0; more && n < quantumLines && cost < quantumBytes && !s.full(); n++ {
-		line, ok, err := src.next()
-		if err != nil {
+// take reads one turn of a stream into the batch.
+func (s *shipper) take(st *stream, quantum int) {
+	src, b, more := s.source(st), s.batch, true
+	before, end := len(b.runs), b.used+quantum
+	for more && b.used < end {
+		first, err := len(b.runs), error(nil)
+		if b.runs, more, err = src.read(b.runs, b.text[b.used:], end-b.used); err != nil {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
 			s.again(st)
-			ok = false
 		}
-		if more = ok; ok {
-			s.batch.Lines = append(s.batch.Lines, line)
-			s.bytes += len(line.Text)
-			cost += len(line.Text) + lineCost
-		}
+		b.measure(first)
 	}
-	s.endTurn(st, cost, more)
+	s.endTurn(st, costOf(b.runs[before:]), more)
+}
+
+// costOf is what runs take of their dyno's share.
+func costOf(runs []Run) (cost int) {
+	for _, r := range runs {
+		cost += len(r.Text) + lineCost*countLines(r.Text)
+	}
+	return cost
 }
 
 // again gives a stream that could not be read another turn in a while: the trouble may be the whole host's, as when it
@@ -69,13 +75,13 @@ func (s *shipper) again(st *stream) {
 	})
 }
 
-// endTurn sends a stream with more to the end of the line.
+// endTurn sends a stream with more to the end of the line; what has just come counts as coming.
 func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.dyno.charge(time.Now(), cost)
 	if st.queued = more || st.news; st.queued {
-		s.turns.push(st, true)
+		s.turns.push(st, more)
 	}
 }
 
