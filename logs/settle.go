@@ -32,7 +32,7 @@ func (s *shipper) acknowledge(st *stream, r *Run, offset int64) {
 		return
 	}
 	st.acked = r.Offset + int64(n)
-	if st.acked-st.dyno.saved[st.Stream] >= s.saveAfter() {
+	if s.far(st) {
 		poke(s.kick)
 	}
 	st.dyno.tell()
