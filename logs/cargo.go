@@ -1,8 +1,7 @@
 package logs
 
 const (
-	maxBytes = 256 << 10 // of a batch
-	minBytes = 32 << 10  // of a batch where answers are slow
+	maxBytes = 128 << 10 // of a batch: what a quiet dyno's line may have to wait for
 	runCost  = 128       // bytes of a run beside its text, at most
 	markCost = 16        // bytes of one of its marks, at most
 )
@@ -16,6 +15,8 @@ type cargo struct {
 }
 
 func newCargo() *cargo { return &cargo{text: make([]byte, maxBytes+MaxLine+turnBytes)} }
+
+func (c *cargo) full() bool { return c.bytes >= maxBytes }
 
 // measure takes account of runs from the first one on, whose texts were read to the end of what is used.
 func (c *cargo) measure(first int) {

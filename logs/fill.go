@@ -8,7 +8,7 @@ const readAgain = 100 * time.Millisecond
 // fill reads into the batch, every waiting dyno in its turn, until there is no more or it is full. What comes within
 // the next moment is read at once then.
 func (s *shipper) fill() {
-	for s.rest == nil && !s.full() {
+	for s.rest == nil && !s.batch.full() {
 		st, quantum := s.pop()
 		if st == nil {
 			s.rest = time.After(rest)

@@ -19,7 +19,6 @@ type shipper struct {
 	id      uint64
 
 	batch *cargo           // being filled
-	limit int              // of its bytes
 	due   <-chan time.Time // when it is old enough
 	rest  <-chan time.Time // nil: it is over
 	spare []*cargo         // empty
@@ -32,7 +31,6 @@ type shipper struct {
 type flight struct {
 	batch  Batch
 	cargo  *cargo // in which it lies
-	since  time.Time
 	answer chan answer
 }
 
@@ -43,7 +41,7 @@ type answer struct {
 
 // ship sends until ctx ends. What is read but not sent then is read again: every connection to capture queues all streams.
 func (l *Logs) ship(ctx context.Context) {
-	s := &shipper{Logs: l, sources: map[*stream]*source{}, batch: newCargo(), limit: minBytes, window: 1}
+	s := &shipper{Logs: l, sources: map[*stream]*source{}, batch: newCargo(), window: 1}
 	defer s.rewind()
 	for ctx.Err() == nil {
 		if s.fill(); s.ready() && len(s.flights) < s.window {
@@ -60,7 +58,7 @@ func (l *Logs) ship(ctx context.Context) {
 // await returns when there is something to do.
 func (s *shipper) await(ctx context.Context) {
 	var wake <-chan struct{}
-	if !s.full() && s.rest == nil {
+	if !s.batch.full() && s.rest == nil {
 		wake = s.wake
 	}
 	due := s.due
@@ -82,10 +80,8 @@ func (s *shipper) await(ctx context.Context) {
 // closedTime is a due time that has come.
 var closedTime = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-func (s *shipper) full() bool { return s.batch.bytes >= s.limit }
-
 func (s *shipper) ready() bool {
-	return s.full() || s.due == closedTime && len(s.batch.runs) > 0
+	return s.batch.full() || s.due == closedTime && len(s.batch.runs) > 0
 }
 
 func (s *shipper) oldest() <-chan answer {
@@ -104,7 +100,7 @@ func (s *shipper) takeOff() *flight {
 
 // launch puts the batch on its way and begins a new one.
 func (s *shipper) launch(ctx context.Context) {
-	f := &flight{batch: s.number(s.batch.runs), cargo: s.batch, since: time.Now(), answer: make(chan answer, 1)}
+	f := &flight{batch: s.number(s.batch.runs), cargo: s.batch, answer: make(chan answer, 1)}
 	s.begin()
 	follows := len(s.flights) > 0
 	s.flights = append(s.flights, f)
@@ -143,10 +139,12 @@ func (s *shipper) land(ctx context.Context, f *flight, a answer) {
 	if got, whole := s.delivered(f.batch); whole {
 		s.stats.delivered(got)
 		s.spare = append(s.spare, f.cargo)
-		s.speed(time.Since(f.since))
+		if _, ok := s.sink.(Pipeline); ok {
+			s.window = min(s.window+1, maxFlights)
+		}
 		return
 	}
-	s.window, s.limit = 1, minBytes
+	s.window = 1
 	behind := s.flights
 	for _, b := range behind {
 		s.settle(b.batch, <-b.answer)
@@ -161,20 +159,6 @@ func (s *shipper) land(ctx context.Context, f *flight, a answer) {
 	}
 	s.spare = append(s.spare, f.cargo)
 	s.rewind()
-}
-
-// speed has more under way after a batch was taken whole, but no more than is answered within linger: beside a flood a
-// line waits as long as alone.
-func (s *shipper) speed(took time.Duration) {
-	if _, ok := s.sink.(Pipeline); ok {
-		s.window = min(s.window+1, maxFlights)
-	}
-	switch {
-	case took > linger:
-		s.limit = max(s.limit/2, minBytes)
-	case took < linger/2:
-		s.limit = min(s.limit*2, maxBytes)
-	}
 }
 
 // count takes what is delivered of a batch into the statistics, and gives the number of lines.

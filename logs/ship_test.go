@@ -270,17 +270,17 @@ func TestBatchesUnderWay(t *testing.T) {
 	}
 }
 
-// TestFloodCostsNobodyTime measures what a quiet dyno's lines take to be delivered, alone and beside two hundred that
-// say as much as the line takes.
+// TestFloodCostsNobodyTime has a quiet dyno beside two hundred that say as much as the line takes: what is delivered of
+// them before its lines are is what was under way. The times are for the reader: they depend on the machine.
 func TestFloodCostsNobodyTime(t *testing.T) {
 	sink := &pipe{receiver: newReceiver(t), delay: 25 * time.Millisecond}
 	h := newHost(t, sink, nil)
 	quiet := newID()
 	p := h.open(quiet)
 	var said int64
-	say := func() (worst time.Duration) {
+	say := func() (worst time.Duration, before int64) {
 		for range 10 {
-			begun := time.Now()
+			begun, others := time.Now(), sink.sum()
 			said += int64(len("a quiet word\n"))
 			write(t, p.Stdout, "a quiet word\n")
 			for sink.of(quiet, logs.Stdout).next < said {
@@ -288,33 +288,32 @@ func TestFloodCostsNobodyTime(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			worst = max(worst, time.Since(begun))
+			worst, before = max(worst, time.Since(begun)), max(before, sink.sum()-others)
 		}
-		return worst
+		return worst, before
 	}
-	alone := say()
+	alone, _ := say()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	floods, pipes := []*flood{}, []logs.Pipes{}
 	for range 200 {
 		id := newID()
 		pipes = append(pipes, h.open(id))
-		f := &flood{id: id, stream: logs.Stdout, file: pipes[len(pipes)-1].Stdout, window: 8 << 10}
+		f := &flood{id: id, stream: logs.Stdout, file: pipes[len(pipes)-1].Stdout, window: 32 << 10}
 		floods = append(floods, f)
 		wg.Go(func() { _ = f.run(ctx, sink.receiver) })
 	}
 	if err := sink.reach(h.ctx(), 1<<20); err != nil {
 		t.Error(err)
 	}
-	before := sink.sum()
-	begun := time.Now()
-	beside := say()
-	rate := float64(sink.sum()-before) / time.Since(begun).Seconds()
+	first, begun := sink.sum(), time.Now()
+	beside, before := say()
+	rate := float64(sink.sum()-first) / time.Since(begun).Seconds()
 	cancel()
 	wg.Wait()
-	t.Logf("alone %s, beside a flood of %.1f MB/s %s", alone, rate/1e6, beside)
-	if beside > 3*alone { // the machine is busy; without turns it is nine times as long
-		t.Errorf("alone a line takes %s, beside a flood %s", alone, beside)
+	t.Logf("alone a line takes %s, beside a flood of %.1f MB/s %s and %d bytes of it", alone, rate/1e6, beside, before)
+	if before > 2<<20 { // without turns it is all that the others have to say: three times as much
+		t.Errorf("a quiet dyno's line came after %d bytes of others", before)
 	}
 	for i, f := range floods {
 		h.over(f.id, pipes[i])
