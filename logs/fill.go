@@ -45,7 +45,7 @@ func (s *shipper) pop() (*stream, int) {
 // take reads one turn of a stream into the batch.
 func (s *shipper) take(st *stream, quantum int) {
 	src, b, more := s.source(st), s.batch, true
-	before, end := len(b.runs), b.used+quantum
+	before, end := b.bytes, b.used+quantum
 	for more && b.used < end {
 		first, err := len(b.runs), error(nil)
 		if b.runs, more, err = src.read(b.runs, b.text[b.used:], end-b.used); err != nil {
@@ -54,15 +54,7 @@ func (s *shipper) take(st *stream, quantum int) {
 		}
 		b.measure(first)
 	}
-	s.endTurn(st, costOf(b.runs[before:]), more)
-}
-
-// costOf is what runs take of their dyno's share.
-func costOf(runs []Run) (cost int) {
-	for _, r := range runs {
-		cost += len(r.Text) + lineCost*countLines(r.Text)
-	}
-	return cost
+	s.endTurn(st, b.bytes-before, more)
 }
 
 // again gives a stream that could not be read another turn in a while: the trouble may be the whole host's, as when it

@@ -13,7 +13,7 @@ import (
 const (
 	// saveEvery and saveBytes are how often cursors become durable at the latest: what a killed agent sends twice.
 	saveEvery = time.Second
-	saveBytes = 1 << 20 // delivered of one stream
+	saveBytes = 4 << 20 // delivered of one stream
 )
 
 // maintain makes cursors durable and trims what they allow, until ctx ends.

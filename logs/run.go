@@ -89,12 +89,3 @@ func (r Run) middle() int {
 	}
 	return n % max(1, len(r.Text))
 }
-
-// countLines is the number of lines in a text of whole ones, of which the last may lack its newline.
-func countLines(text []byte) int {
-	n := bytes.Count(text, []byte{'\n'})
-	if len(text) > 0 && text[len(text)-1] != '\n' {
-		n++
-	}
-	return n
-}

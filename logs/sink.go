@@ -80,8 +80,12 @@ func (t *tally) add(r *Run, upTo int64) {
 	if !any {
 		return
 	}
-	t.lines += max(1, countLines(r.Text[:n]))
-	t.bytes += int64(n - bytes.Count(r.Text[:n], []byte{'\n'}))
+	newlines := bytes.Count(r.Text[:n], []byte{'\n'})
+	t.lines += newlines
+	if n == 0 || r.Text[n-1] != '\n' { // it only tells what was lost, or ends with a line that lacks its newline
+		t.lines++
+	}
+	t.bytes += int64(n - newlines)
 	t.dropped += r.LostLines
 }
 

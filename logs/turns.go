@@ -15,8 +15,6 @@ const (
 	// wait for another turn. It is no limit: what nobody else wants is its too.
 	shareRate  = 64 << 10
 	shareBurst = 128 << 10
-	// lineCost is what a line costs beside its text.
-	lineCost = 64
 	// maxAhead is how many turns in a row may go to dynos that have just come, while others wait.
 	maxAhead = 16
 )
