@@ -13,6 +13,8 @@ import (
 )
 
 const (
+	// maxLines are in a receiver's batch at most.
+	maxLines = 500
 	// maxRetryAfter bounds what a receiver may ask for.
 	maxRetryAfter = 5 * time.Minute
 	// farewell is how long an attempt may go on when the agent leaves.

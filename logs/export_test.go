@@ -1,6 +1,11 @@
 package logs
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/dynod/dynod/logs/spool"
+)
 
 // Cutter lets the tests feed the line cutter without a spool.
 type Cutter struct{ c cutter }
@@ -8,22 +13,23 @@ type Cutter struct{ c cutter }
 // NewCutter begins at a position.
 func NewCutter(at int64) *Cutter { return &Cutter{cutter{end: at}} }
 
-// Feed gives the lines that p completes.
-func (c *Cutter) Feed(p []byte, at int64) (lines []Line) {
-	c.c.feed(p, at)
-	for {
-		line, ok := c.c.next(func(offset int64) time.Time { return time.Unix(offset, 0) })
-		if !ok {
-			return lines
-		}
-		lines = append(lines, line)
+// Feed gives the runs that p completes. The time of every byte is its position, but changes every third byte only.
+func (c *Cutter) Feed(p []byte, at int64) []Run {
+	var marks []spool.Mark
+	text := slices.Concat(c.c.held, p)
+	if len(c.c.held) > 0 {
+		marks = append(marks, c.c.since)
 	}
+	for i := at; i < at+int64(len(p)); i++ {
+		if i == at || i%3 == 0 {
+			marks = append(marks, spool.Mark{Offset: i, Time: time.Unix(i-i%3, 0)})
+		}
+	}
+	return c.c.cut(nil, text, marks)
 }
 
 // Flush gives the unfinished line.
-func (c *Cutter) Flush() (lines []Line) {
-	if line, ok := c.c.flush(); ok {
-		lines = append(lines, line)
-	}
-	return lines
-}
+func (c *Cutter) Flush() []Run { return c.c.flush(nil, make([]byte, MaxLine)) }
+
+// Halve divides runs as poison is looked for.
+func Halve(runs []Run) [][]Run { return halve(runs) }

@@ -5,28 +5,30 @@ import "time"
 // readAgain is the pause after a spool could not be read.
 const readAgain = 100 * time.Millisecond
 
-// fill takes lines into the batch, every waiting dyno in its turn, until there are no more or it is full.
+// fill reads into the batch, every waiting dyno in its turn, until there is no more or it is full. What comes within
+// the next moment is read at once then.
 func (s *shipper) fill() {
-	for !s.full() {
-		st := s.pop()
+	for s.rest == nil && !s.batch.full() {
+		st, quantum := s.pop()
 		if st == nil {
+			s.rest = time.After(rest)
 			break
 		}
-		s.take(st)
+		s.take(st, quantum)
 	}
-	if s.due == nil && len(s.batch.Lines) > 0 {
+	if s.due == nil && len(s.batch.runs) > 0 {
 		s.due = time.After(linger)
 	}
 }
 
-// pop gives the stream whose turn it is, nil if none waits.
-func (s *shipper) pop() *stream {
+// pop gives the stream whose turn it is and how many bytes it may bring, nil if none waits.
+func (s *shipper) pop() (*stream, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		st := s.turns.pop()
+		st, quantum := s.turns.pop()
 		if st == nil {
-			return nil
+			return nil, 0
 		}
 		switch st.news = false; {
 		case st.dyno.removed:
@@ -35,30 +37,26 @@ func (s *shipper) pop() *stream {
 		case st.barred: // since it got its turn; it gets another one afterwards
 			st.queued = false
 		default:
-			return st
+			return st, quantum
 		}
 	}
 }
 
-// take moves one turn's lines into the batch.
-func (s *shipper) take(st *stream) {
-	src, cost, more := s.source(st), 0, true
-	for n := 0; more && n < quantumLines && cost < quantumBytes && !s.full(); n++ {
-		line, ok, err := src.next()
-		if st.unread.begins(err) {
+// take reads one turn of a stream into the batch.
+func (s *shipper) take(st *stream, quantum int) {
+	src, b, more := s.source(st), s.batch, true
+	before, end := b.bytes, b.used+quantum
+	for more && b.used < end {
+		first, err := len(b.runs), error(nil)
+		if b.runs, more, err = src.read(b.runs, b.text[b.used:], end-b.used); st.unread.begins(err) {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
 		}
 		if err != nil {
 			s.again(st)
-			ok = false
 		}
-		if more = ok; ok {
-			s.batch.Lines = append(s.batch.Lines, line)
-			s.bytes += len(line.Text)
-			cost += len(line.Text) + lineCost
-		}
+		b.measure(first)
 	}
-	s.endTurn(st, cost, more)
+	s.endTurn(st, b.bytes-before, more)
 }
 
 // again gives a stream that could not be read another turn in a while: the trouble may be the whole host's, as when it
@@ -71,13 +69,13 @@ func (s *shipper) again(st *stream) {
 	})
 }
 
-// endTurn sends a stream with more to the end of the line.
+// endTurn sends a stream with more to the end of the line; what has just come counts as coming.
 func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.dyno.charge(time.Now(), cost)
 	if st.queued = more || st.news; st.queued {
-		s.turns.push(st, true)
+		s.turns.push(st, more)
 	}
 }
 

@@ -2,7 +2,6 @@ package logs
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -30,83 +29,84 @@ func refused(a answer) bool { return a.err == nil || errdefs.IsInvalidArgument(a
 func (s *shipper) insist(ctx context.Context, b Batch, a answer) {
 	pause := newPause()
 	for refusals := 0; ctx.Err() == nil; {
-		s.log.Warn("log lines are not delivered", "batch", b.ID, "lines", len(b.Lines), "error", a.err)
+		s.log.Warn("log lines are not delivered", "batch", b.ID, "runs", len(b.Runs), "error", a.err)
 		if refused(a) {
 			refusals++
 		}
 		if refusals == maxRefusals {
-			s.isolate(ctx, b.Lines)
+			s.isolate(ctx, b.Runs)
 			return
 		}
 		sleep(ctx, pause.NextBackOff())
-		if b.Lines = s.present(b.Lines); len(b.Lines) == 0 {
+		if b.Runs = s.present(b.Runs); len(b.Runs) == 0 {
 			return
 		}
-		if a = s.send(ctx, b); s.taken(b, a) > 0 {
+		var got tally
+		if a, got, _ = s.send(ctx, b); got.lines > 0 {
 			return
 		}
 	}
 }
 
-func (s *shipper) send(ctx context.Context, b Batch) answer {
+// send sends a batch while no other is under way.
+func (s *shipper) send(ctx context.Context, b Batch) (a answer, got tally, whole bool) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	ack, err := s.sink.Send(ctx, b)
-	return answer{ack, err}
+	a.ack, a.err = s.sink.Send(ctx, b)
+	s.settle(b, a)
+	got, whole = s.delivered(b)
+	s.stats.delivered(got)
+	return a, got, whole
 }
 
-// present gives the lines without those of streams that were removed or barred meanwhile.
-func (s *shipper) present(lines []Line) []Line {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(lines), func(line Line) bool {
-		d := s.dynos[line.Dyno]
-		return d == nil || d.stream(line.Stream).barred
-	})
-}
-
-// isolate delivers what can be of lines that are refused together: by halves, down to the line at fault. False: there
+// isolate delivers what can be of runs that are refused together: by halves, down to the line at fault. False: there
 // is trouble of another kind, or ctx ended.
-func (s *shipper) isolate(ctx context.Context, lines []Line) bool {
-	if len(lines) == 1 {
-		return s.single(ctx, lines[0])
+func (s *shipper) isolate(ctx context.Context, runs []Run) bool {
+	halves := halve(runs)
+	if len(halves) == 1 {
+		return s.single(ctx, runs[0])
 	}
-	for _, half := range [][]Line{lines[:len(lines)/2], lines[len(lines)/2:]} {
+	for _, half := range halves {
 		if half = s.present(half); len(half) == 0 {
 			continue
 		}
-		b := s.number(half)
-		a := s.send(ctx, b)
-		n := s.taken(b, a)
-		if n == len(half) {
+		a, got, whole := s.send(ctx, s.number(half))
+		if whole {
 			continue
 		}
-		if ctx.Err() != nil || n > 0 || !refused(a) || !s.isolate(ctx, half) {
+		if ctx.Err() != nil || got.lines > 0 || !refused(a) || !s.isolate(ctx, half) {
 			return false
 		}
 	}
 	return true
 }
 
+// halve divides runs in two, unless they are one line.
+func halve(runs []Run) [][]Run {
+	if n := len(runs) / 2; n > 0 {
+		return [][]Run{runs[:n], runs[n:]}
+	}
+	if n := runs[0].middle(); n > 0 {
+		return [][]Run{{runs[0].upTo(n)}, {runs[0].from(n)}}
+	}
+	return [][]Run{runs}
+}
+
 // single leaves a line out that is refused alone, too: in its place goes a notice of loss. If that is refused as well
 // the receiver wants nothing of this stream, and all of it waits.
-func (s *shipper) single(ctx context.Context, line Line) bool {
+func (s *shipper) single(ctx context.Context, line Run) bool {
 	pause := newPause()
 	for range maxRefusals {
-		b := s.number([]Line{line})
-		switch a := s.send(ctx, b); {
-		case s.taken(b, a) > 0:
+		switch a, _, whole := s.send(ctx, s.number([]Run{line})); {
+		case whole:
 			return true
 		case !refused(a):
 			return false
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
-	notice := s.number([]Line{{
-		Dyno: line.Dyno, Stream: line.Stream, Offset: line.End(), Time: line.Time, Lost: line.Lost + line.Size, LostLines: line.LostLines,
-	}})
-	switch a := s.send(ctx, notice); {
-	case s.taken(notice, a) > 0:
+	switch a, _, whole := s.send(ctx, s.number([]Run{lossOf(line)})); {
+	case whole:
 		s.stats.lost.Add(1)
 		s.log.Warn("a log line is refused for good and left out", "dyno", line.Dyno, "stream", line.Stream.String(), "offset", line.Offset)
 		return true
@@ -117,8 +117,16 @@ func (s *shipper) single(ctx context.Context, line Line) bool {
 	return ctx.Err() == nil
 }
 
+// lossOf only tells that a line is lost.
+func lossOf(line Run) Run {
+	return Run{
+		Key: line.Key, Offset: line.End(), Time: line.Time,
+		Lost: line.Lost + int64(len(line.Text)), LostLines: line.LostLines, LostSince: line.LostSince,
+	}
+}
+
 // bar keeps a stream from being sent for a while.
-func (s *shipper) bar(line Line) {
+func (s *shipper) bar(line Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dynos[line.Dyno]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/dynod/dynod/logs/spool"
@@ -12,7 +13,7 @@ import (
 const (
 	// saveEvery and saveBytes are how often cursors become durable at the latest: what a killed agent sends twice.
 	saveEvery = time.Second
-	saveBytes = 1 << 20 // delivered of one stream
+	saveBytes = 4 << 20 // delivered of one stream
 )
 
 // maintain makes cursors durable and trims what they allow, until ctx ends.
@@ -22,10 +23,11 @@ func (l *Logs) maintain(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
+			l.saveAll()
 		case <-l.kick:
+			l.saveFar()
 		case <-ctx.Done():
 		}
-		l.saveAll()
 		poke(l.saved)
 	}
 }
@@ -35,6 +37,21 @@ func (l *Logs) saveAll() {
 		l.save(d)
 	}
 }
+
+// saveFar saves the dynos of which much was delivered since.
+func (l *Logs) saveFar() {
+	for _, d := range l.each() {
+		l.mu.Lock()
+		far := slices.ContainsFunc(d.streams[:], l.far)
+		l.mu.Unlock()
+		if far {
+			l.save(d)
+		}
+	}
+}
+
+// far tells that much was delivered of a stream since its cursor was saved. The caller holds mu.
+func (l *Logs) far(s *stream) bool { return s.acked-s.dyno.saved[s.Stream] >= l.saveAfter() }
 
 // saveAfter is saveBytes, or less for a spool so small that it must be trimmed sooner.
 func (l *Logs) saveAfter() int64 { return min(saveBytes, spool.SegmentBytes(l.cfg.SpoolBytes)) }

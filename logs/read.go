@@ -81,7 +81,7 @@ func (r *reading) open() error {
 			return fmt.Errorf("read logs: %w", err)
 		}
 		src := newSource(r.dir(r.id), Key{r.id, s}, offset)
-		src.skip = !clean // the beginning of this line is left out, or gone
+		src.midway = !clean // the beginning of this line is left out, or gone
 		r.lines.add(src)
 	}
 	return nil

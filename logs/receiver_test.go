@@ -1,6 +1,7 @@
 package logs_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -39,17 +40,19 @@ func (r *receiver) Send(_ context.Context, b logs.Batch) (logs.Ack, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(b.Lines) == 0 || len(b.Lines) > 500 {
-		r.t.Errorf("batch of %d lines", len(b.Lines))
+	if size := textBytes(b); len(b.Runs) == 0 || size > 512<<10 {
+		r.t.Errorf("batch of %d runs with %d bytes", len(b.Runs), size)
 	}
 	ack := logs.Ack{Offsets: map[logs.Key]int64{}}
-	for _, line := range b.Lines {
-		k := logs.Key{Dyno: line.Dyno, Stream: line.Stream}
-		if err := r.stream(k).take(line); err != nil {
-			r.t.Errorf("%v: %v", k, err)
+	for _, run := range b.Runs {
+		run.Text = bytes.Clone(run.Text)
+		for line := range run.Lines() {
+			if err := r.stream(run.Key).take(line); err != nil {
+				r.t.Errorf("%v: %v", run.Key, err)
+			}
+			ack.Offsets[run.Key] = r.stream(run.Key).next
+			r.total += line.Size
 		}
-		ack.Offsets[k] = r.stream(k).next
-		r.total += line.Size
 	}
 	close(r.grown)
 	r.grown = make(chan struct{})
@@ -110,4 +113,24 @@ func (r *receiver) reach(ctx context.Context, total int64) error {
 			return fmt.Errorf("received %d of %d: %w", have, total, ctx.Err())
 		}
 	}
+}
+
+func textBytes(b logs.Batch) (n int) {
+	for _, r := range b.Runs {
+		n += len(r.Text)
+	}
+	return n
+}
+
+// eachLine gives runs of one line each.
+func eachLine(runs []logs.Run) (lines []logs.Run) {
+	for _, r := range runs {
+		for l := range r.Lines() {
+			text := r.Text[l.Offset-r.Offset:][:l.Size]
+			lines = append(lines, logs.Run{
+				Key: r.Key, Offset: l.Offset, Text: text, Time: l.Time, Continued: l.Continued, Lost: l.Lost, LostLines: l.LostLines, LostSince: l.LostSince,
+			})
+		}
+	}
+	return lines
 }

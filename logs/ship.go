@@ -6,9 +6,8 @@ import (
 )
 
 const (
-	maxLines    = 500                    // of a batch
-	maxBytes    = 256 << 10              // of a batch's texts: what a quiet dyno's line may have to wait for
-	linger      = 250 * time.Millisecond // from a batch's first line until it is sent
+	rest        = 50 * time.Millisecond  // after all that is there was read, until there is another look
+	linger      = 200 * time.Millisecond // from a batch's first line until it is sent
 	sendTimeout = 30 * time.Second       // for one attempt
 	maxFlights  = 4                      // batches under way at once, where the sink is a Pipeline
 )
@@ -19,9 +18,10 @@ type shipper struct {
 	sources map[*stream]*source
 	id      uint64
 
-	batch Batch            // being filled
-	bytes int              // of its texts
+	batch *cargo           // being filled
 	due   <-chan time.Time // when it is old enough
+	rest  <-chan time.Time // nil: it is over
+	spare []*cargo         // empty
 
 	flights []*flight // under way, oldest first
 	window  int       // how many there may be: one after trouble, one more with every batch that is taken whole
@@ -30,6 +30,7 @@ type shipper struct {
 // flight is a batch under way.
 type flight struct {
 	batch  Batch
+	cargo  *cargo // in which it lies
 	answer chan answer
 }
 
@@ -40,7 +41,7 @@ type answer struct {
 
 // ship sends until ctx ends. What is read but not sent then is read again: every connection to capture queues all streams.
 func (l *Logs) ship(ctx context.Context) {
-	s := &shipper{Logs: l, sources: map[*stream]*source{}, window: 1}
+	s := &shipper{Logs: l, sources: map[*stream]*source{}, batch: newCargo(), window: 1}
 	defer s.rewind()
 	for ctx.Err() == nil {
 		if s.fill(); s.ready() && len(s.flights) < s.window {
@@ -57,7 +58,7 @@ func (l *Logs) ship(ctx context.Context) {
 // await returns when there is something to do.
 func (s *shipper) await(ctx context.Context) {
 	var wake <-chan struct{}
-	if !s.full() {
+	if !s.batch.full() && s.rest == nil {
 		wake = s.wake
 	}
 	due := s.due
@@ -66,6 +67,8 @@ func (s *shipper) await(ctx context.Context) {
 	}
 	select {
 	case <-wake:
+	case <-s.rest:
+		s.rest = nil
 	case <-due:
 		s.due = closedTime
 	case a := <-s.oldest():
@@ -77,9 +80,9 @@ func (s *shipper) await(ctx context.Context) {
 // closedTime is a due time that has come.
 var closedTime = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-func (s *shipper) full() bool { return len(s.batch.Lines) >= maxLines || s.bytes >= maxBytes }
-
-func (s *shipper) ready() bool { return s.full() || s.due == closedTime && len(s.batch.Lines) > 0 }
+func (s *shipper) ready() bool {
+	return s.batch.full() || s.due == closedTime && len(s.batch.runs) > 0
+}
 
 func (s *shipper) oldest() <-chan answer {
 	if len(s.flights) == 0 {
@@ -97,8 +100,8 @@ func (s *shipper) takeOff() *flight {
 
 // launch puts the batch on its way and begins a new one.
 func (s *shipper) launch(ctx context.Context) {
-	f := &flight{batch: s.number(s.batch.Lines), answer: make(chan answer, 1)}
-	s.drop()
+	f := &flight{batch: s.number(s.batch.runs), cargo: s.batch, answer: make(chan answer, 1)}
+	s.begin()
 	follows := len(s.flights) > 0
 	s.flights = append(s.flights, f)
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
@@ -113,49 +116,62 @@ func (s *shipper) launch(ctx context.Context) {
 	}()
 }
 
-func (s *shipper) number(lines []Line) Batch {
+func (s *shipper) number(runs []Run) Batch {
 	s.id++
-	return Batch{ID: s.id, Lines: lines}
+	return Batch{ID: s.id, Runs: runs}
 }
 
-// drop begins a new batch, with room for as many lines as the one before.
-func (s *shipper) drop() {
-	s.batch, s.bytes, s.due = Batch{Lines: make([]Line, 0, len(s.batch.Lines))}, 0, nil
+// begin begins a new batch.
+func (s *shipper) begin() {
+	s.due = nil
+	if n := len(s.spare); n > 0 {
+		s.batch, s.spare = s.spare[n-1], s.spare[:n-1]
+		s.batch.clear()
+	} else {
+		s.batch = newCargo()
+	}
 }
 
 // land takes in the answer to the oldest batch under way. If it was not taken whole, those behind it are waited for,
 // and everything that nobody has is read again; what was refused altogether comes first.
 func (s *shipper) land(ctx context.Context, f *flight, a answer) {
-	taken := s.taken(f.batch, a)
-	if taken == len(f.batch.Lines) {
+	s.settle(f.batch, a)
+	if got, whole := s.delivered(f.batch); whole {
+		s.stats.delivered(got)
+		s.spare = append(s.spare, f.cargo)
 		if _, ok := s.sink.(Pipeline); ok {
 			s.window = min(s.window+1, maxFlights)
 		}
 		return
 	}
-	for len(s.flights) > 0 {
-		behind := s.takeOff()
-		s.taken(behind.batch, <-behind.answer)
-	}
 	s.window = 1
-	if taken == 0 {
+	behind := s.flights
+	for _, b := range behind {
+		s.settle(b.batch, <-b.answer)
+	}
+	s.flights = nil
+	for _, b := range behind { // only now: an answer may cover lines of batches before
+		s.count(b)
+		s.spare = append(s.spare, b.cargo)
+	}
+	if s.count(f) == 0 {
 		s.insist(ctx, f.batch, a)
 	}
+	s.spare = append(s.spare, f.cargo)
 	s.rewind()
 }
 
-// taken settles an answer and gives the number of lines that it says are delivered.
-func (s *shipper) taken(b Batch, a answer) int {
-	if a.err != nil {
-		s.stats.errors.Add(1)
-		return 0
-	}
-	return s.settle(b, a.ack)
+// count takes what is delivered of a batch into the statistics, and gives the number of lines.
+func (s *shipper) count(f *flight) int {
+	got, _ := s.delivered(f.batch)
+	s.stats.delivered(got)
+	return got.lines
 }
 
 // rewind forgets what is read but not delivered: it will be read again.
 func (s *shipper) rewind() {
-	s.drop()
+	s.batch.clear()
+	s.due = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st, src := range s.sources {
@@ -165,61 +181,4 @@ func (s *shipper) rewind() {
 		}
 	}
 	clear(s.sources)
-}
-
-// settle takes in an ack and gives the number of lines that are delivered. Of each stream these are the first ones.
-func (s *shipper) settle(b Batch, ack Ack) int {
-	reached, t := progress(b.Lines, ack)
-	if t.lines > 0 {
-		s.stats.delivered(t)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, r := range reached {
-		if d := s.dynos[k.Dyno]; d != nil && r.to > 0 {
-			s.acknowledge(d.stream(k.Stream), r.to)
-		}
-	}
-	return t.lines
-}
-
-// reach is how far a stream is delivered.
-type reach struct {
-	acked   int64 // says the ack
-	to      int64 // end of the last line below it; 0: none is
-	missing bool  // a line is not: nor are those behind it
-}
-
-// progress holds lines against an ack. It looks streams up only where another one begins: it is called for every line.
-func progress(lines []Line, ack Ack) (map[Key]*reach, tally) {
-	reached, t := map[Key]*reach{}, tally{}
-	var k Key
-	var r *reach
-	for i := range lines {
-		line := &lines[i]
-		if r == nil || k.Stream != line.Stream || k.Dyno != line.Dyno {
-			k = Key{line.Dyno, line.Stream}
-			if r = reached[k]; r == nil {
-				r = &reach{acked: ack.Offsets[k]}
-				reached[k] = r
-			}
-		}
-		if r.missing = r.missing || line.End() > r.acked; !r.missing {
-			r.to = line.End()
-			t.add(line)
-		}
-	}
-	return reached, t
-}
-
-// acknowledge moves a stream's cursor. The caller holds mu.
-func (s *shipper) acknowledge(st *stream, offset int64) {
-	if s.sources[st] == nil {
-		return // removed meanwhile, and known again since
-	}
-	st.acked = max(st.acked, offset)
-	if st.acked-st.dyno.saved[st.Stream] >= s.saveAfter() {
-		poke(s.kick)
-	}
-	st.dyno.tell()
 }

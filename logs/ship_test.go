@@ -61,8 +61,8 @@ type picky struct {
 }
 
 func (s *picky) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) {
-	for _, line := range b.Lines {
-		if bytes.Contains(line.Text, []byte(s.word)) {
+	for _, run := range b.Runs {
+		if bytes.Contains(run.Text, []byte(s.word)) {
 			if s.silent {
 				return logs.Ack{}, nil
 			}
@@ -78,7 +78,7 @@ func TestUnwantedDyno(t *testing.T) {
 	r := newReceiver(t)
 	unwanted, other := newID(), newID()
 	r.before = func(b logs.Batch) error {
-		if slices.ContainsFunc(b.Lines, func(l logs.Line) bool { return l.Dyno == unwanted }) {
+		if slices.ContainsFunc(b.Runs, func(r logs.Run) bool { return r.Dyno == unwanted }) {
 			return fmt.Errorf("no: %w", errdefs.ErrInvalidArgument)
 		}
 		return nil
@@ -106,13 +106,13 @@ func TestUnwantedDynoThatGoesOn(t *testing.T) {
 	waits := make(chan struct{})
 	var offers atomic.Int64 // while it has to wait
 	r.before = func(b logs.Batch) error {
-		i := slices.IndexFunc(b.Lines, func(l logs.Line) bool { return l.Dyno == unwanted })
+		i := slices.IndexFunc(b.Runs, func(r logs.Run) bool { return r.Dyno == unwanted })
 		switch {
 		case i < 0:
 			return nil
 		case isClosed(waits):
 			offers.Add(1)
-		case b.Lines[i].Size == 0: // the notice in place of its first line: the last try
+		case len(b.Runs[i].Text) == 0: // the notice in place of its first line: the last try
 			close(waits)
 		}
 		return fmt.Errorf("no: %w", errdefs.ErrInvalidArgument)
@@ -149,7 +149,7 @@ type pipe struct {
 	delay  time.Duration
 	breaks int // every so many batches; 0: never
 
-	takes func([]logs.Line) []logs.Line // what of a batch is taken; nil: all
+	takes func([]logs.Run) []logs.Run // what of a batch is taken; nil: all
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -192,9 +192,9 @@ func (p *pipe) Start(ctx context.Context, b logs.Batch, follows bool) func() (lo
 			return logs.Ack{}, errors.New("the line broke")
 		}
 		if p.takes != nil {
-			b.Lines = p.takes(b.Lines)
+			b.Runs = p.takes(b.Runs)
 		}
-		if len(b.Lines) == 0 {
+		if len(b.Runs) == 0 {
 			return logs.Ack{}, nil
 		}
 		return p.receiver.Send(ctx, b)
@@ -206,19 +206,20 @@ func (p *pipe) Start(ctx context.Context, b logs.Batch, follows bool) func() (lo
 func TestHalvesUnderWay(t *testing.T) {
 	sink := &pipe{receiver: newReceiver(t), delay: time.Millisecond}
 	id, n := newID(), 0
-	sink.takes = func(lines []logs.Line) []logs.Line {
+	sink.takes = func(runs []logs.Run) []logs.Run {
 		if n++; n%7 == 0 {
-			lines = lines[:len(lines)/2]
+			runs = eachLine(runs)
+			runs = runs[:len(runs)/2]
 		}
-		if lines[0].Offset > sink.of(id, logs.Stdout).next {
+		if runs[0].Offset > sink.of(id, logs.Stdout).next {
 			return nil
 		}
-		return lines
+		return runs
 	}
 	h := newHost(t, sink, nil)
 	p := h.open(id)
 	var want strings.Builder
-	for i := range 20_000 {
+	for i := range 200_000 {
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
 	write(t, p.Stdout, want.String())
@@ -254,8 +255,8 @@ func TestBatchesUnderWay(t *testing.T) {
 	id := newID()
 	p := h.open(id)
 	var want strings.Builder
-	for i := range 60 {
-		for j := range 500 {
+	for i := range 300 {
+		for j := range 1000 {
 			fmt.Fprintf(&want, "line %d of %d\n", j, i)
 		}
 	}
@@ -269,17 +270,17 @@ func TestBatchesUnderWay(t *testing.T) {
 	}
 }
 
-// TestFloodCostsNobodyTime measures what a quiet dyno's lines take to be delivered, alone and beside two hundred that
-// say as much as the line takes.
+// TestFloodCostsNobodyTime has a quiet dyno beside two hundred that say as much as the line takes: what is delivered of
+// them before its lines are is what was under way. The times are for the reader: they depend on the machine.
 func TestFloodCostsNobodyTime(t *testing.T) {
 	sink := &pipe{receiver: newReceiver(t), delay: 25 * time.Millisecond}
 	h := newHost(t, sink, nil)
 	quiet := newID()
 	p := h.open(quiet)
 	var said int64
-	say := func() (worst time.Duration) {
+	say := func() (worst time.Duration, before int64) {
 		for range 10 {
-			begun := time.Now()
+			begun, others := time.Now(), sink.sum()
 			said += int64(len("a quiet word\n"))
 			write(t, p.Stdout, "a quiet word\n")
 			for sink.of(quiet, logs.Stdout).next < said {
@@ -287,33 +288,32 @@ func TestFloodCostsNobodyTime(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			worst = max(worst, time.Since(begun))
+			worst, before = max(worst, time.Since(begun)), max(before, sink.sum()-others)
 		}
-		return worst
+		return worst, before
 	}
-	alone := say()
+	alone, _ := say()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	floods, pipes := []*flood{}, []logs.Pipes{}
 	for range 200 {
 		id := newID()
 		pipes = append(pipes, h.open(id))
-		f := &flood{id: id, stream: logs.Stdout, file: pipes[len(pipes)-1].Stdout, window: 8 << 10}
+		f := &flood{id: id, stream: logs.Stdout, file: pipes[len(pipes)-1].Stdout, window: 32 << 10}
 		floods = append(floods, f)
 		wg.Go(func() { _ = f.run(ctx, sink.receiver) })
 	}
 	if err := sink.reach(h.ctx(), 1<<20); err != nil {
 		t.Error(err)
 	}
-	before := sink.sum()
-	begun := time.Now()
-	beside := say()
-	rate := float64(sink.sum()-before) / time.Since(begun).Seconds()
+	first, begun := sink.sum(), time.Now()
+	beside, before := say()
+	rate := float64(sink.sum()-first) / time.Since(begun).Seconds()
 	cancel()
 	wg.Wait()
-	t.Logf("alone %s, beside a flood of %.1f MB/s %s", alone, rate/1e6, beside)
-	if beside > 3*alone { // the machine is busy; without turns it is nine times as long
-		t.Errorf("alone a line takes %s, beside a flood %s", alone, beside)
+	t.Logf("alone a line takes %s, beside a flood of %.1f MB/s %s and %d bytes of it", alone, rate/1e6, beside, before)
+	if before > 2<<20 { // without turns it is all that the others have to say: three times as much
+		t.Errorf("a quiet dyno's line came after %d bytes of others", before)
 	}
 	for i, f := range floods {
 		h.over(f.id, pipes[i])

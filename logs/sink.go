@@ -1,14 +1,15 @@
 package logs
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 )
 
-// Batch is what is sent at once. Lines of one stream are in order.
+// Batch is what is sent at once. Runs of one stream are in order.
 type Batch struct {
-	ID    uint64 // counts from 1 in the life of the agent; the same when the same batch is sent again
-	Lines []Line
+	ID   uint64 // counts from 1 in the life of the agent; the same when the same batch is sent again
+	Runs []Run
 }
 
 // Ack says what was delivered: everything of a stream below its offset. A stream that is missing, or an offset below
@@ -18,7 +19,8 @@ type Ack struct{ Offsets map[Key]int64 }
 // Sink takes batches. Send is called for one batch at a time. An error means that nothing of it counts as delivered:
 // the same batch comes again after a pause. One of the class errdefs.ErrInvalidArgument says that the batch itself is
 // at fault: a line that is refused alone, again and again, is left out, and told as lost (see Line.Lost). Send must
-// return when ctx ends, which happens after sendTimeout at the latest; it must not keep or change the batch.
+// return when ctx ends, which happens after sendTimeout at the latest; it must not keep or change
+// the batch, whose memory is used again.
 type Sink interface {
 	Send(ctx context.Context, b Batch) (Ack, error)
 }
@@ -37,8 +39,8 @@ type nowhere struct{}
 
 func (nowhere) Send(_ context.Context, b Batch) (Ack, error) {
 	ack := Ack{Offsets: map[Key]int64{}}
-	for _, line := range b.Lines {
-		ack.Offsets[Key{line.Dyno, line.Stream}] = line.End()
+	for _, r := range b.Runs {
+		ack.Offsets[r.Key] = r.End()
 	}
 	return ack, nil
 }
@@ -57,6 +59,9 @@ type SinkStats struct {
 type counters struct{ batches, lines, bytes, errors, dropped, lost atomic.Int64 }
 
 func (c *counters) delivered(t tally) {
+	if t.lines == 0 {
+		return
+	}
 	c.batches.Add(1)
 	c.lines.Add(int64(t.lines))
 	c.bytes.Add(t.bytes)
@@ -69,10 +74,19 @@ type tally struct {
 	bytes, dropped int64
 }
 
-func (t *tally) add(l *Line) {
-	t.lines++
-	t.bytes += int64(len(l.Text))
-	t.dropped += l.LostLines
+// add counts what a position covers of a run.
+func (t *tally) add(r *Run, upTo int64) {
+	n, any := r.below(upTo)
+	if !any {
+		return
+	}
+	newlines := bytes.Count(r.Text[:n], []byte{'\n'})
+	t.lines += newlines
+	if n == 0 || r.Text[n-1] != '\n' { // it only tells what was lost, or ends with a line that lacks its newline
+		t.lines++
+	}
+	t.bytes += int64(n - newlines)
+	t.dropped += r.LostLines
 }
 
 func (c *counters) stats() SinkStats {

@@ -8,79 +8,117 @@ import (
 	"github.com/dynod/dynod/logs/spool"
 )
 
-// readBytes is how much a source reads at once.
-const readBytes = 64 << 10
+// readBytes is how much a source of lines reads at once.
+const readBytes = 48 << 10
 
 // buffers are lent to sources that have unread bytes: an idle dyno keeps none.
-var buffers = sync.Pool{New: func() any { return new([readBytes]byte) }}
+var buffers = sync.Pool{New: func() any { return new([readBytes + MaxLine]byte) }}
 
-// source gives the lines of one stream from a position on. It is used by one goroutine.
+// source gives what is in one stream from a position on: runs (read), or lines (next). It is used by one goroutine.
 type source struct {
 	reader *spool.Reader
 	cutter cutter
-	buf    *[readBytes]byte // nil: nothing fed
-	skip   bool             // the first line began before the position
+	marks  []spool.Mark // of what was read last
+
+	// Of next alone.
+	buf    *[readBytes + MaxLine]byte // nil: nothing is left of what was read
+	runs   []Run                      // in buf
+	left   []Run                      // of runs
+	spare  []byte                     // for texts
+	midway bool                       // the first line began before the position, and is left out
 }
 
 func newSource(dyno string, k Key, from int64) *source {
 	return &source{reader: spool.NewReader(spool.Dir(dyno, k.Stream), from), cutter: cutter{Key: k, end: from}}
 }
 
-// next gives the next complete line, false if there is none at present. An error concerns one segment, which is
-// skipped: go on asking.
-func (s *source) next() (Line, bool, error) {
-	for {
-		line, ok, err := s.cut()
-		if !ok || err != nil || !s.skip {
-			return line, ok, err
-		}
-		s.skip = line.Continued
+// read reads up to most bytes and appends the runs that are complete then. Their texts lie in buf, one behind the other
+// from its beginning; it must have room for MaxLine bytes more. False: there is nothing more at present. An error
+// concerns one segment, which is skipped: go on asking.
+func (s *source) read(runs []Run, buf []byte, most int) ([]Run, bool, error) {
+	held := copy(buf, s.cutter.held)
+	p, err := s.reader.Next(buf[held : held+most])
+	switch {
+	case errors.Is(err, io.EOF):
+		return runs, false, nil
+	case err != nil:
+		return runs, false, err
+	case p.Kind != spool.Data:
+		return s.broken(runs, buf, p), true, nil
 	}
-}
-
-func (s *source) cut() (Line, bool, error) {
-	for {
-		if line, ok := s.cutter.next(s.reader.Time); ok {
-			return line, true, nil
-		}
-		if s.buf == nil {
-			s.buf = buffers.Get().(*[readBytes]byte)
-		}
-		p, err := s.reader.Next(s.buf[:])
-		if err == nil && p.Kind == spool.Data {
-			s.cutter.feed(p.Data, p.Offset)
-			continue
-		}
-		s.giveBack()
-		if errors.Is(err, io.EOF) {
-			return Line{}, false, nil
-		}
-		if err != nil {
-			return Line{}, false, err
-		}
-		if line, ok := s.broken(p); ok {
-			return line, true, nil
-		}
+	s.marks = s.marks[:0]
+	if held > 0 {
+		s.marks = append(s.marks, s.cutter.since)
 	}
+	s.marks = s.reader.Marks(s.marks, p)
+	return s.cutter.cut(runs, buf[:held+len(p.Data)], s.marks), true, nil
 }
 
 // broken ends an unfinished line at a gap or at the end of a life. A loss that no line follows in the same life is
 // told at its end.
-func (s *source) broken(p spool.Piece) (Line, bool) {
-	line, ok := s.cutter.flush()
+func (s *source) broken(runs []Run, buf []byte, p spool.Piece) []Run {
+	before := len(runs)
+	runs = s.cutter.flush(runs, buf)
 	if p.Kind == spool.Gap {
 		s.cutter.missed(p.Lines, p.Since)
 	}
-	if !ok && p.Kind == spool.End {
-		return s.cutter.loss(p.Offset, p.Time)
+	if len(runs) == before && p.Kind == spool.End {
+		return s.cutter.loss(runs, p.Offset, p.Time)
 	}
-	return line, ok
+	return runs
+}
+
+// next gives the next complete line, false if there is none at present. An error is like that of read.
+func (s *source) next() (Line, bool, error) {
+	for {
+		for len(s.left) > 0 {
+			line := s.left[0].pop()
+			if len(s.left[0].Text) == 0 {
+				s.left = s.left[1:]
+			}
+			if s.midway {
+				s.midway = line.Continued
+				continue
+			}
+			line.Text = s.own(line.Text)
+			return line, true, nil
+		}
+		if more, err := s.refill(); !more {
+			s.giveBack()
+			return Line{}, false, err
+		}
+	}
+}
+
+func (s *source) refill() (more bool, err error) {
+	if s.buf == nil {
+		s.buf = buffers.Get().(*[readBytes + MaxLine]byte)
+	}
+	s.runs, more, err = s.read(s.runs[:0], s.buf[:], readBytes)
+	s.left = s.runs
+	return more, err
+}
+
+// spareBytes are allocated for texts at once.
+const spareBytes = 4 << 10
+
+// own copies a text: short ones share a piece of memory.
+func (s *source) own(text []byte) []byte {
+	if len(text) > len(s.spare) {
+		if len(text) > spareBytes/4 {
+			return append([]byte(nil), text...)
+		}
+		s.spare = make([]byte, spareBytes)
+	}
+	n := copy(s.spare, text)
+	text, s.spare = s.spare[:n:n], s.spare[n:]
+	return text
 }
 
 func (s *source) giveBack() {
 	if s.buf != nil {
 		buffers.Put(s.buf)
-		s.buf, s.cutter.spare = nil, nil
+		s.buf, s.runs, s.left, s.spare = nil, nil, nil, nil
 	}
 }
 

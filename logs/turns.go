@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	quantumLines = 32       // of one stream before the next one's turn
-	quantumBytes = 64 << 10 // of one stream's texts likewise
+	// turnBytes are read of one stream before the next one's turn; of a dyno that has just come firstBytes, so that many
+	// that come at once wait for each other a little.
+	turnBytes  = 32 << 10
+	firstBytes = 2 << 10
 	// shareRate and shareBurst are what a dyno may say, in bytes a second and at once, and still go before those that
 	// wait for another turn. It is no limit: what nobody else wants is its too.
 	shareRate  = 64 << 10
 	shareBurst = 128 << 10
-	// lineCost is what a line costs beside its text.
-	lineCost = 64
 	// maxAhead is how many turns in a row may go to dynos that have just come, while others wait.
 	maxAhead = 16
 )
@@ -46,17 +46,20 @@ func (t *turns) line(d *dyno, fresh bool) {
 	}
 }
 
-// pop gives the next stream, nil if none waits.
-func (t *turns) pop() *stream {
+// pop gives the next stream and how many bytes it may bring, nil if none waits.
+func (t *turns) pop() (s *stream, quantum int) {
 	d, fresh := t.next()
 	if d == nil {
-		return nil
+		return nil, 0
 	}
-	s := d.waiting[0]
+	s = d.waiting[0]
 	if d.waiting = d.waiting[1:]; len(d.waiting) > 0 {
 		t.line(d, fresh)
 	}
-	return s
+	if fresh {
+		return s, firstBytes
+	}
+	return s, turnBytes
 }
 
 func (t *turns) next() (d *dyno, fresh bool) {

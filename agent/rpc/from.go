@@ -57,10 +57,7 @@ func readOptions(in *dynodv1.StreamLogsRequest) (logs.ReadOptions, error) {
 		o.Tail = int(in.GetTail())
 	}
 	for _, s := range in.GetStreams() {
-		if _, known := dynodv1.LogStream_name[int32(s)]; !known || s == dynodv1.LogStream_LOG_STREAM_UNSPECIFIED {
-			w.refuse("streams", "no stream of number %d", s)
-		}
-		o.Streams = append(o.Streams, logs.Stream(s))
+		o.Streams = append(o.Streams, w.stream("streams", s))
 	}
 	for _, c := range in.GetAfter() {
 		if c.GetOffset() < 0 {
@@ -69,7 +66,7 @@ func readOptions(in *dynodv1.StreamLogsRequest) (logs.ReadOptions, error) {
 		if o.From == nil {
 			o.From = map[logs.Stream]int64{}
 		}
-		o.From[logs.Stream(c.GetStream())] = c.GetOffset()
+		o.From[w.stream("after", c.GetStream())] = c.GetOffset()
 	}
 	return o, w.err()
 }

@@ -42,7 +42,7 @@ func (l *link) send(host string, b logs.Batch) <-chan answer {
 		return c
 	}
 	l.sent++
-	m := &dynodv1.ShipLogsRequest{Batch: l.sent, Host: host, Dynos: byDyno(b.Lines)}
+	m := &dynodv1.ShipLogsRequest{Batch: l.sent, Host: host, Runs: toRuns(b.Runs)}
 	l.waiting = append(l.waiting, waiting{m.GetBatch(), c})
 	l.mu.Unlock()
 	_ = l.stream.Send(m) // an error is only the echo of the one that Recv tells

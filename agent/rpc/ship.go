@@ -106,21 +106,3 @@ func classed(err error) error {
 	}
 	return err
 }
-
-// byDyno groups lines as the wire wants them, keeping their order.
-func byDyno(lines []logs.Line) []*dynodv1.DynoLines {
-	var out []*dynodv1.DynoLines
-	index := map[string]*dynodv1.DynoLines{}
-	var d *dynodv1.DynoLines
-	for i, l := range toLines(lines) {
-		if id := lines[i].Dyno; d == nil || d.DynoId != id {
-			if d = index[id]; d == nil {
-				d = &dynodv1.DynoLines{DynoId: id}
-				index[id] = d
-				out = append(out, d)
-			}
-		}
-		d.Lines = append(d.Lines, l)
-	}
-	return out
-}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 
 	"github.com/dynod/dynod/agent/rpc"
 	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/logs/spool"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
@@ -25,21 +28,22 @@ type sent struct {
 	err error
 }
 
-func ship(ctx context.Context, s *rpc.Shipper, lines ...logs.Line) <-chan sent {
+func ship(ctx context.Context, s *rpc.Shipper, runs ...logs.Run) <-chan sent {
 	out := make(chan sent, 1)
 	go func() {
-		ack, err := s.Send(ctx, logs.Batch{ID: 77, Lines: lines})
+		ack, err := s.Send(ctx, logs.Batch{ID: 77, Runs: runs})
 		out <- sent{ack, err}
 	}()
 	return out
 }
 
-func said(id string, stream logs.Stream, offset int64, text string) logs.Line {
-	return logs.Line{Dyno: id, Stream: stream, Offset: offset, Size: int64(len(text)) + 1, Time: noon, Text: []byte(text)}
+// said is a run of one line.
+func said(id string, stream logs.Stream, offset int64, text string) logs.Run {
+	return logs.Run{Key: logs.Key{Dyno: id, Stream: stream}, Offset: offset, Time: noon, Text: []byte(text + "\n")}
 }
 
-func shown(stream dynodv1.LogStream, offset int64, text string) *dynodv1.LogLine {
-	return &dynodv1.LogLine{Stream: stream, Offset: offset, Size: int64(len(text)) + 1, Time: timestamppb.New(noon), Text: []byte(text)}
+func shown(id string, stream dynodv1.LogStream, offset int64, text string) *dynodv1.LogRun {
+	return &dynodv1.LogRun{DynoId: id, Stream: stream, Offset: offset, Time: timestamppb.New(noon), Text: []byte(text + "\n")}
 }
 
 // delivered answers a batch with a cursor.
@@ -55,9 +59,8 @@ func TestShip(t *testing.T) {
 		said(first, logs.Stdout, 4, "three"), said(second, logs.Stdout, 8, "four"))
 	stream := accept(t, p.batches)
 	got := stream.receive()
-	want := &dynodv1.ShipLogsRequest{Batch: 1, Host: "h", Dynos: []*dynodv1.DynoLines{
-		{DynoId: first, Lines: []*dynodv1.LogLine{shown(1, 0, "one"), shown(2, 0, "two"), shown(1, 4, "three")}},
-		{DynoId: second, Lines: []*dynodv1.LogLine{shown(1, 5, "\xff\x00"), shown(1, 8, "four")}},
+	want := &dynodv1.ShipLogsRequest{Batch: 1, Host: "h", Runs: []*dynodv1.LogRun{
+		shown(first, 1, 0, "one"), shown(second, 1, 5, "\xff\x00"), shown(first, 2, 0, "two"), shown(first, 1, 4, "three"), shown(second, 1, 8, "four"),
 	}}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)
@@ -80,6 +83,44 @@ func TestShip(t *testing.T) {
 	stream.send(&dynodv1.ShipLogsResponse{Batch: 2}) // nothing delivered
 	if answer := next(t, "answers", done); answer.err != nil || len(answer.ack.Offsets) != 0 {
 		t.Errorf("got %+v", answer)
+	}
+}
+
+// TestShipWholeRuns has runs with everything that there may be about them, and cuts them as a receiver does: the lines
+// are those that the agent cuts.
+func TestShipWholeRuns(t *testing.T) {
+	p := newPlane(t)
+	s := rpc.NewShipper(p.conn, "h")
+	long := strings.Repeat("x", logs.MaxLine)
+	key := logs.Key{Dyno: first, Stream: logs.Stderr}
+	runs := []logs.Run{
+		{
+			Key: key, Offset: 100, Text: []byte("one\n\n\xff\x00\n" + long), Time: noon, Continued: true, Lost: 90, LostLines: 4,
+			Later: []spool.Mark{{Offset: 102, Time: noon.Add(5)}, {Offset: 105, Time: noon.Add(-time.Hour)}, {Offset: 108, Time: noon.Add(7)}},
+		},
+		{Key: key, Offset: 10_108, Text: []byte("the end"), Time: noon.Add(8)},
+		{Key: key, Offset: 10_200, Time: noon, Lost: 85},
+	}
+	done := ship(limited(t), s, runs...)
+	stream := accept(t, p.batches)
+	var want, got []*dynodv1.LogLine
+	for _, r := range runs {
+		for l := range r.Lines() {
+			want = append(want, &dynodv1.LogLine{
+				Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: timestamppb.New(l.Time), Text: l.Text,
+				Continued: l.Continued, LostBytes: l.Lost, LostLines: l.LostLines,
+			})
+		}
+	}
+	for _, r := range stream.receive().GetRuns() {
+		got = slices.AppendSeq(got, r.Lines())
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || len(want) != 6 {
+		t.Errorf("%d lines: %s", len(want), diff)
+	}
+	stream.send(delivered(1, first, 2, 10_200))
+	if answer := next(t, "answers", done); answer.err != nil {
+		t.Error(answer.err)
 	}
 }
 
@@ -153,11 +194,11 @@ func TestShipInAWindow(t *testing.T) {
 	s := rpc.NewShipper(p.conn, "h")
 	var waits []func() (logs.Ack, error)
 	for i := range 3 {
-		waits = append(waits, s.Start(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, int64(4*i), "abc")}}, len(waits) > 0))
+		waits = append(waits, s.Start(limited(t), logs.Batch{Runs: []logs.Run{said(first, logs.Stdout, int64(4*i), "abc")}}, len(waits) > 0))
 	}
 	stream := accept(t, p.batches)
 	for i := range 3 {
-		if m := stream.receive(); m.GetBatch() != uint64(i+1) || m.GetDynos()[0].GetLines()[0].GetOffset() != int64(4*i) {
+		if m := stream.receive(); m.GetBatch() != uint64(i+1) || m.GetRuns()[0].GetOffset() != int64(4*i) {
 			t.Errorf("got %v", m)
 		}
 	}
@@ -178,7 +219,7 @@ func TestShipKeepsOrderOverTrouble(t *testing.T) {
 	p := newPlane(t)
 	s := rpc.NewShipper(p.conn, "h")
 	batch := func(offset int64) logs.Batch {
-		return logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, offset, "abc")}}
+		return logs.Batch{Runs: []logs.Run{said(first, logs.Stdout, offset, "abc")}}
 	}
 	lost := s.Start(limited(t), batch(0), false)
 	stream := accept(t, p.batches)
@@ -192,7 +233,7 @@ func TestShipKeepsOrderOverTrouble(t *testing.T) {
 	}
 	again := s.Start(limited(t), batch(0), false)
 	stream = accept(t, p.batches)
-	if m := stream.receive(); m.GetDynos()[0].GetLines()[0].GetOffset() != 0 {
+	if m := stream.receive(); m.GetRuns()[0].GetOffset() != 0 {
 		t.Errorf("got %v", m)
 	}
 	stream.send(delivered(1, first, 1, 4))
@@ -229,7 +270,7 @@ func TestShipCompresses(t *testing.T) {
 
 func TestShipToNobody(t *testing.T) {
 	s := rpc.NewShipper(dial(t, filepath.Join(memoryDir(t), "nobody")), "h")
-	_, err := s.Send(limited(t), logs.Batch{Lines: []logs.Line{said(first, logs.Stdout, 0, "one")}})
+	_, err := s.Send(limited(t), logs.Batch{Runs: []logs.Run{said(first, logs.Stdout, 0, "one")}})
 	wantCode(t, err, codes.Unavailable)
 }
 

@@ -86,21 +86,31 @@ func toPressure(p agent.Pressure) *dynodv1.Pressure {
 	return &dynodv1.Pressure{Cpu: p.CPU, Memory: p.Memory, Io: p.IO}
 }
 
-func toLine(l logs.Line) *dynodv1.LogLine { return toLines([]logs.Line{l})[0] }
+func toLine(l logs.Line) *dynodv1.LogLine {
+	return &dynodv1.LogLine{
+		Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: toTime(l.Time), Text: l.Text,
+		Continued: l.Continued, LostBytes: l.Lost, LostLines: l.LostLines,
+	}
+}
 
-// toLines takes memory for all of them at once.
-func toLines(lines []logs.Line) []*dynodv1.LogLine {
-	made, times := make([]dynodv1.LogLine, len(lines)), make([]timestamppb.Timestamp, len(lines))
-	out := make([]*dynodv1.LogLine, len(lines))
-	for i := range lines {
-		l, m := &lines[i], &made[i]
-		m.Stream, m.Offset, m.Size = dynodv1.LogStream(l.Stream), l.Offset, l.Size
-		m.Text, m.Continued, m.LostBytes = l.Text, l.Continued, l.Lost
-		if !l.Time.IsZero() {
-			times[i].Seconds, times[i].Nanos = l.Time.Unix(), int32(l.Time.Nanosecond())
-			m.Time = &times[i]
-		}
-		out[i] = m
+func toRuns(runs []logs.Run) []*dynodv1.LogRun {
+	out := make([]*dynodv1.LogRun, len(runs))
+	for i := range runs {
+		out[i] = toRun(&runs[i])
+	}
+	return out
+}
+
+func toRun(r *logs.Run) *dynodv1.LogRun {
+	out := &dynodv1.LogRun{
+		DynoId: r.Dyno, Stream: dynodv1.LogStream(r.Stream), Offset: r.Offset, Text: r.Text, Time: toTime(r.Time),
+		Continued: r.Continued, LostBytes: r.Lost, LostLines: r.LostLines,
+	}
+	if n := len(r.Later); n > 0 {
+		out.LaterAt, out.LaterNanos = make([]uint32, n), make([]int64, n)
+	}
+	for i, m := range r.Later {
+		out.LaterAt[i], out.LaterNanos[i] = uint32(m.Offset-r.Offset), int64(m.Time.Sub(r.Time))
 	}
 	return out
 }

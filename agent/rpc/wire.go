@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/logs"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
@@ -50,6 +51,13 @@ func (w *wire) instant(field string, in *timestamppb.Timestamp) time.Time {
 		return time.Time{}
 	}
 	return in.AsTime()
+}
+
+func (w *wire) stream(field string, in dynodv1.LogStream) logs.Stream {
+	if _, known := dynodv1.LogStream_name[int32(in)]; !known || in == dynodv1.LogStream_LOG_STREAM_UNSPECIFIED {
+		w.refuse(field, "no stream of number %d", in)
+	}
+	return logs.Stream(in)
 }
 
 var tracePattern = regexp.MustCompile(`^([0-9a-f]{32})?$`)

@@ -90,6 +90,8 @@ func TestMalformedOtherRequests(t *testing.T) {
 	for _, s := range []dynodv1.LogStream{0, 4, 257, -1} {
 		_, err = logLines(ctx, h, &dynodv1.StreamLogsRequest{DynoId: first, Streams: []dynodv1.LogStream{1, s}})
 		wantViolations(t, err, "streams")
+		_, err = logLines(ctx, h, &dynodv1.StreamLogsRequest{DynoId: first, After: []*dynodv1.LogCursor{{Stream: s, Offset: 1}}})
+		wantViolations(t, err, "after")
 	}
 	if h.agent.Host().Cordoned {
 		t.Error("a refused request cordoned the host")

@@ -24,15 +24,15 @@ const id = "1b671a64-40d5-491e-99b0-da01ff1f3341"
 var morning = timestamppb.New(time.Date(2026, 1, 2, 15, 4, 5, 678901234, time.UTC))
 
 // out is a line of standard output with its newline.
-func out(offset int64, text string) *dynodv1.LogLine {
-	return &dynodv1.LogLine{
-		Stream: dynodv1.LogStream_LOG_STREAM_STDOUT, Offset: offset, Size: int64(len(text)) + 1, Time: morning, Text: []byte(text),
+func out(offset int64, text string) *dynodv1.LogRun {
+	return &dynodv1.LogRun{
+		Stream: dynodv1.LogStream_LOG_STREAM_STDOUT, Offset: offset, Time: morning, Text: []byte(text + "\n"),
 	}
 }
 
-func lost(l *dynodv1.LogLine, n int64) *dynodv1.LogLine {
-	l.LostBytes = n
-	return l
+func lost(r *dynodv1.LogRun, n int64) *dynodv1.LogRun {
+	r.LostBytes = n
+	return r
 }
 
 func wantOffset(t *testing.T, got, want int64) {
@@ -89,6 +89,33 @@ func TestLogsAreKeptOnce(t *testing.T) {
 	p.wantStats(map[string]int64{"batches": 5, "lines": 4, "bytes": 27, "duplicate_lines": 4, "duplicate_bytes": 26})
 }
 
+// TestRuns has several lines in a run, each with its own time, and the run again with more.
+func TestRuns(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	s := p.ship()
+	run := func() *dynodv1.LogRun {
+		r := out(0, "one\n\nthree")
+		r.LaterAt, r.LaterNanos = []uint32{4, 7}, []int64{1, 2}
+		return r
+	}
+	wantOffset(t, s.send(id, run()), 11)
+	more := run()
+	more.Text = append(more.Text, "no newline"...)
+	wantOffset(t, s.send(id, more), 21)
+	data, err := os.ReadFile(p.logFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const day = "2026-01-02T15:04:05."
+	want := "stdout 0 4 0 " + day + `678901234Z "one"` + "\n" +
+		"stdout 4 1 0 " + day + `678901235Z ""` + "\n" +
+		"stdout 5 6 0 " + day + `678901235Z "three"` + "\n" +
+		"stdout 11 10 0 " + day + `678901236Z "no newline"` + "\n"
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Errorf("log file (-want +got):\n%s", diff)
+	}
+}
+
 func TestStreamsAreSeparate(t *testing.T) {
 	p := startPlane(t, t.TempDir())
 	s := p.ship()
@@ -138,7 +165,7 @@ func TestHolesAndOverlaps(t *testing.T) {
 func TestLossAtTheEndOfAStream(t *testing.T) {
 	p := startPlane(t, t.TempDir())
 	s := p.ship()
-	notice := &dynodv1.LogLine{Stream: 1, Offset: 105, LostBytes: 100, Time: morning}
+	notice := &dynodv1.LogRun{Stream: 1, Offset: 105, LostBytes: 100, Time: morning}
 	for range 2 {
 		if got, err := s.try(id, out(0, "good"), notice); err != nil || got.GetDelivered()[0].GetOffset() != 105 {
 			t.Fatalf("got %v, %v", got, err)
@@ -149,24 +176,24 @@ func TestLossAtTheEndOfAStream(t *testing.T) {
 func TestWrongLinesAreRefused(t *testing.T) {
 	p := startPlane(t, t.TempDir())
 	for name, c := range map[string]struct {
-		id   string
-		line *dynodv1.LogLine
+		id  string
+		run *dynodv1.LogRun
 	}{
 		"id is a path":         {"../../../../../../etc/x0000000000000", out(0, "x")},
 		"id in capitals":       {strings.ToUpper(id), out(0, "x")},
-		"no stream":            {id, &dynodv1.LogLine{Size: 1}},
+		"no stream":            {id, &dynodv1.LogRun{Text: []byte("x")}},
 		"negative offset":      {id, out(-1, "x")},
-		"no size":              {id, &dynodv1.LogLine{Stream: 1}},
+		"nothing":              {id, &dynodv1.LogRun{Stream: 1}},
 		"beyond the last byte": {id, out(1<<63-2, "x")},
 		"lost before 0":        {id, lost(out(4, "x"), 5)},
 		"negative loss":        {id, lost(out(4, "x"), -1)},
-		"text over size":       {id, &dynodv1.LogLine{Stream: 1, Size: 1, Text: []byte("xx")}},
+		"times without places": {id, &dynodv1.LogRun{Stream: 1, Text: []byte("x"), LaterNanos: []int64{1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := p.ship()
 			s.t = t
 			// A good line before the wrong one is not kept either.
-			if _, err := s.try(c.id, out(0, "good"), c.line); status.Code(err) != codes.InvalidArgument {
+			if _, err := s.try(c.id, out(0, "good"), c.run); status.Code(err) != codes.InvalidArgument {
 				t.Errorf("got %v, want InvalidArgument", err)
 			}
 		})
@@ -180,11 +207,11 @@ func TestWrongLinesAreRefused(t *testing.T) {
 // newest acknowledged position.
 func TestRestartInTheMiddle(t *testing.T) {
 	const lines, kills = 4000, 8
-	var all []*dynodv1.LogLine
+	var all []*dynodv1.LogRun
 	var offset int64
 	for i := range lines {
 		l := out(offset, "seq="+strconv.Itoa(i))
-		all, offset = append(all, l), offset+l.GetSize()
+		all, offset = append(all, l), offset+int64(len(l.GetText()))
 	}
 	data := t.TempDir()
 	acknowledged := 0
@@ -200,7 +227,7 @@ func TestRestartInTheMiddle(t *testing.T) {
 	wantOffset(t, p.ship().send(id, all[acknowledged:]...), offset)
 	var want []string
 	for i, l := range all {
-		want = append(want, fmt.Sprintf(`stdout %d %d 0 "seq=%d"`, l.GetOffset(), l.GetSize(), i))
+		want = append(want, fmt.Sprintf(`stdout %d %d 0 "seq=%d"`, l.GetOffset(), len(l.GetText()), i))
 	}
 	p.wantLog(want...)
 	if got := p.stats()["gaps"]; got != 0 {
@@ -210,7 +237,7 @@ func TestRestartInTheMiddle(t *testing.T) {
 
 // shipUntilKilled ships in small batches, kills the plane while one is under way, and tells how many lines were
 // acknowledged.
-func (p *plane) shipUntilKilled(lines []*dynodv1.LogLine) int {
+func (p *plane) shipUntilKilled(lines []*dynodv1.LogRun) int {
 	p.t.Helper()
 	s, acknowledged := p.ship(), 0
 	for {

@@ -166,21 +166,24 @@ func (p *plane) ship() *shipping {
 	return &shipping{t: p.t, stream: stream}
 }
 
-// try sends lines of one dyno and gives the answer.
-func (s *shipping) try(id string, lines ...*dynodv1.LogLine) (*dynodv1.ShipLogsResponse, error) {
+// try sends runs of one dyno and gives the answer.
+func (s *shipping) try(id string, runs ...*dynodv1.LogRun) (*dynodv1.ShipLogsResponse, error) {
 	s.t.Helper()
 	s.batch++
-	request := &dynodv1.ShipLogsRequest{Batch: s.batch, Host: "h", Dynos: []*dynodv1.DynoLines{{DynoId: id, Lines: lines}}}
+	for _, r := range runs {
+		r.DynoId = id
+	}
+	request := &dynodv1.ShipLogsRequest{Batch: s.batch, Host: "h", Runs: runs}
 	if err := s.stream.Send(request); err != nil && err != io.EOF { //nolint:errorlint // the stream's end, told by Recv
 		return nil, err
 	}
 	return s.stream.Recv()
 }
 
-// send sends lines of one dyno and gives the position that was acknowledged, which must be one stream's.
-func (s *shipping) send(id string, lines ...*dynodv1.LogLine) int64 {
+// send sends runs of one dyno and gives the position that was acknowledged, which must be one stream's.
+func (s *shipping) send(id string, runs ...*dynodv1.LogRun) int64 {
 	s.t.Helper()
-	answer, err := s.try(id, lines...)
+	answer, err := s.try(id, runs...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

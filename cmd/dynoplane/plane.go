@@ -241,31 +241,28 @@ func (p *plane) ShipLogs(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest
 
 // checkBatch refuses a batch that makes no sense before anything of it is kept.
 func checkBatch(batch *dynodv1.ShipLogsRequest) error {
-	for _, d := range batch.GetDynos() {
-		if !dynoID.MatchString(d.GetDynoId()) {
-			return status.Errorf(codes.InvalidArgument, "dyno_id: %q is not a lower-case UUID", d.GetDynoId())
-		}
-		for _, l := range d.GetLines() {
-			if err := checkLine(l); err != nil {
-				return status.Errorf(codes.InvalidArgument, "dyno %s, %s at %d: %v", d.GetDynoId(), l.GetStream(), l.GetOffset(), err)
-			}
+	for _, r := range batch.GetRuns() {
+		if err := checkRun(r); err != nil {
+			return status.Errorf(codes.InvalidArgument, "dyno %q, %s at %d: %v", r.GetDynoId(), r.GetStream(), r.GetOffset(), err)
 		}
 	}
 	return nil
 }
 
-func checkLine(l *dynodv1.LogLine) error {
+func checkRun(r *dynodv1.LogRun) error {
 	switch {
-	case streamNames[l.GetStream()] == "":
+	case !dynoID.MatchString(r.GetDynoId()):
+		return errors.New("dyno_id: not a lower-case UUID")
+	case streamNames[r.GetStream()] == "":
 		return errors.New("stream: unknown")
-	case l.GetOffset() < 0 || l.GetSize() < 0 || l.GetOffset()+l.GetSize() < 0:
-		return fmt.Errorf("size: %d is not possible there", l.GetSize())
-	case l.GetLostBytes() < 0 || l.GetLostBytes() > l.GetOffset():
-		return fmt.Errorf("lost_bytes: %d is not possible there", l.GetLostBytes())
-	case l.GetSize() == 0 && l.GetLostBytes() == 0:
-		return errors.New("size: 0 is for lines that only tell a loss")
-	case int64(len(l.GetText())) > l.GetSize():
-		return fmt.Errorf("size: %d is less than the text's %d", l.GetSize(), len(l.GetText()))
+	case r.GetOffset() < 0 || r.GetOffset()+int64(len(r.GetText())) < 0:
+		return fmt.Errorf("text: %d bytes are not possible there", len(r.GetText()))
+	case r.GetLostBytes() < 0 || r.GetLostBytes() > r.GetOffset():
+		return fmt.Errorf("lost_bytes: %d is not possible there", r.GetLostBytes())
+	case len(r.GetText()) == 0 && r.GetLostBytes() == 0:
+		return errors.New("text: nothing, not even a loss")
+	case len(r.GetLaterAt()) != len(r.GetLaterNanos()):
+		return fmt.Errorf("later_nanos: %d for %d of later_at", len(r.GetLaterNanos()), len(r.GetLaterAt()))
 	default:
 		return nil
 	}
@@ -275,33 +272,32 @@ func checkLine(l *dynodv1.LogLine) error {
 func (p *plane) keepBatch(batch *dynodv1.ShipLogsRequest) ([]*dynodv1.LogCursor, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	type key struct {
+		id     string
+		stream dynodv1.LogStream
+	}
+	last := map[key]*dynodv1.LogCursor{}
 	var delivered []*dynodv1.LogCursor
-	for _, d := range batch.GetDynos() {
-		if err := p.keepLines(d.GetDynoId(), d.GetLines()); err != nil {
+	for _, r := range batch.GetRuns() {
+		if err := p.keepRun(r); err != nil {
 			// Part of it may be in the file: the next batch must look there anew.
-			delete(p.delivered, d.GetDynoId())
+			delete(p.delivered, r.GetDynoId())
 			return nil, err
 		}
-		delivered = append(delivered, p.cursorsOf(d)...)
+		k := key{r.GetDynoId(), r.GetStream()}
+		if last[k] == nil {
+			last[k] = &dynodv1.LogCursor{DynoId: k.id, Stream: k.stream}
+			delivered = append(delivered, last[k])
+		}
+		last[k].Offset = p.delivered[k.id][k.stream]
 	}
 	p.stats.Batches++
 	p.unsaved = true
 	return delivered, nil
 }
 
-// cursorsOf are the cursors of the streams that d has lines of.
-func (p *plane) cursorsOf(d *dynodv1.DynoLines) []*dynodv1.LogCursor {
-	var all []*dynodv1.LogCursor
-	for stream := range streamNames {
-		if slices.ContainsFunc(d.GetLines(), func(l *dynodv1.LogLine) bool { return l.GetStream() == stream }) {
-			offset := p.delivered[d.GetDynoId()][stream]
-			all = append(all, &dynodv1.LogCursor{DynoId: d.GetDynoId(), Stream: stream, Offset: offset})
-		}
-	}
-	return all
-}
-
-func (p *plane) keepLines(id string, lines []*dynodv1.LogLine) error {
+func (p *plane) keepRun(r *dynodv1.LogRun) error {
+	id := r.GetDynoId()
 	file := filepath.Join(p.dir, "logs", id+".log")
 	if p.delivered[id] == nil {
 		found, err := readCursors(file)
@@ -313,7 +309,7 @@ func (p *plane) keepLines(id string, lines []*dynodv1.LogLine) error {
 	// Cursors and counters are moved in copies: they hold only once the lines are written.
 	next, count := maps.Clone(p.delivered[id]), p.stats
 	var fresh bytes.Buffer
-	for _, l := range lines {
+	for l := range r.Lines() {
 		if l := place(l, next, &count); l != nil {
 			fresh.WriteString(formatLine(l))
 		}

@@ -45,6 +45,7 @@ type clock struct {
 	next  Mark
 	more  bool // next is set
 	buf   []byte
+	room  [64 * MarkSize]byte
 }
 
 // openClock reads the marks of the segment that starts at start; before its first mark, and without marks of ours, the
@@ -69,6 +70,24 @@ func (c *clock) at(offset int64) time.Time {
 	return c.now
 }
 
+// marks appends when the bytes of a piece arrived: a mark at its beginning, and one wherever the time changes.
+func (c *clock) marks(all []Mark, offset, end int64) []Mark {
+	for offset < end {
+		all = append(all, Mark{offset, c.at(offset)})
+		if !c.more {
+			break
+		}
+		offset = c.next.Offset
+	}
+	return all
+}
+
+// Marks appends when the bytes of a piece of Data arrived: a mark at its beginning, and one wherever the time changes.
+// The piece is the one that Next gave last.
+func (r *Reader) Marks(all []Mark, p Piece) []Mark {
+	return r.clock.marks(all, p.Offset, p.Offset+int64(len(p.Data)))
+}
+
 // fill sets next to the next mark that can be true, if there is one by now.
 func (c *clock) fill() bool {
 	for !c.more {
@@ -86,11 +105,10 @@ func (c *clock) load() bool {
 	if c.file == nil {
 		return false
 	}
-	buf := make([]byte, 64*MarkSize)
-	n, _ := c.file.ReadAt(buf, c.read)
+	n, _ := c.file.ReadAt(c.room[:], c.read)
 	n -= n % MarkSize // a record that is not whole belongs to no byte yet
 	c.read += int64(n)
-	c.buf = buf[:n]
+	c.buf = c.room[:n]
 	return n > 0
 }
 

@@ -28,7 +28,7 @@ func (c *compressor) Compress(w io.Writer) (io.WriteCloser, error) {
 		return z, nil
 	}
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(window/2), zstd.WithLowerEncoderMem(true))
+		zstd.WithWindowSize(window/2), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)) // the connection has checksums
 	return &writer{z, &c.writers}, err
 }
 

@@ -97,7 +97,9 @@ type LogLine struct {
 	// The line was cut here and goes on in the next one of this stream.
 	Continued bool `protobuf:"varint,6,opt,name=continued,proto3" json:"continued,omitempty"`
 	// Bytes of the stream right before offset that were dropped and will never be delivered.
-	LostBytes     int64 `protobuf:"varint,7,opt,name=lost_bytes,json=lostBytes,proto3" json:"lost_bytes,omitempty"`
+	LostBytes int64 `protobuf:"varint,7,opt,name=lost_bytes,json=lostBytes,proto3" json:"lost_bytes,omitempty"`
+	// Lines among the lost bytes. 0: nobody counted them.
+	LostLines     int64 `protobuf:"varint,8,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,31 +183,62 @@ func (x *LogLine) GetLostBytes() int64 {
 	return 0
 }
 
-// DynoLines are lines of one dyno, in order within each stream.
-type DynoLines struct {
+func (x *LogLine) GetLostLines() int64 {
+	if x != nil {
+		return x.LostLines
+	}
+	return 0
+}
+
+// LogRun is lines of one stream that follow each other, as the bytes that were written. To cut it, with at = 0:
+//
+//  1. The line ends behind the first newline from at on, or where there is none with the text; its text lacks the newline.
+//  2. Its offset is offset + at, its size up to that end. It was read at time plus the last of later_nanos whose later_at
+//     is not above at, or at time if there is none.
+//  3. Go on at its end, until that is the end of the text.
+//
+// An empty text is one line of size 0, see LogLine.size. lost_bytes and lost_lines are of the first line, continued of
+// the last, which alone may lack a newline.
+type LogRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lower-case UUID.
 	DynoId string `protobuf:"bytes,1,opt,name=dyno_id,json=dynoId,proto3" json:"dyno_id,omitempty"`
-	// Lines.
-	Lines         []*LogLine `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Which stream.
+	Stream LogStream `protobuf:"varint,2,opt,name=stream,proto3,enum=dynod.v1.LogStream" json:"stream,omitempty"`
+	// Position of the text's first byte in the stream, see LogLine.offset.
+	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	// The bytes of the stream from there on, newlines included.
+	Text []byte `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// When the first line was read.
+	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	// Positions in text, ascending, from which on lines were read at another time.
+	LaterAt []uint32 `protobuf:"varint,6,rep,packed,name=later_at,json=laterAt,proto3" json:"later_at,omitempty"`
+	// For each of later_at how much later than time that was, in nanoseconds; negative where the clock was set back.
+	LaterNanos []int64 `protobuf:"zigzag64,7,rep,packed,name=later_nanos,json=laterNanos,proto3" json:"later_nanos,omitempty"`
+	// The last line was cut here and goes on in the next run of this stream.
+	Continued bool `protobuf:"varint,8,opt,name=continued,proto3" json:"continued,omitempty"`
+	// See LogLine.lost_bytes.
+	LostBytes int64 `protobuf:"varint,9,opt,name=lost_bytes,json=lostBytes,proto3" json:"lost_bytes,omitempty"`
+	// See LogLine.lost_lines.
+	LostLines     int64 `protobuf:"varint,10,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DynoLines) Reset() {
-	*x = DynoLines{}
+func (x *LogRun) Reset() {
+	*x = LogRun{}
 	mi := &file_dynod_v1_logs_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DynoLines) String() string {
+func (x *LogRun) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DynoLines) ProtoMessage() {}
+func (*LogRun) ProtoMessage() {}
 
-func (x *DynoLines) ProtoReflect() protoreflect.Message {
+func (x *LogRun) ProtoReflect() protoreflect.Message {
 	mi := &file_dynod_v1_logs_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -217,23 +250,79 @@ func (x *DynoLines) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DynoLines.ProtoReflect.Descriptor instead.
-func (*DynoLines) Descriptor() ([]byte, []int) {
+// Deprecated: Use LogRun.ProtoReflect.Descriptor instead.
+func (*LogRun) Descriptor() ([]byte, []int) {
 	return file_dynod_v1_logs_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *DynoLines) GetDynoId() string {
+func (x *LogRun) GetDynoId() string {
 	if x != nil {
 		return x.DynoId
 	}
 	return ""
 }
 
-func (x *DynoLines) GetLines() []*LogLine {
+func (x *LogRun) GetStream() LogStream {
 	if x != nil {
-		return x.Lines
+		return x.Stream
+	}
+	return LogStream_LOG_STREAM_UNSPECIFIED
+}
+
+func (x *LogRun) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *LogRun) GetText() []byte {
+	if x != nil {
+		return x.Text
 	}
 	return nil
+}
+
+func (x *LogRun) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *LogRun) GetLaterAt() []uint32 {
+	if x != nil {
+		return x.LaterAt
+	}
+	return nil
+}
+
+func (x *LogRun) GetLaterNanos() []int64 {
+	if x != nil {
+		return x.LaterNanos
+	}
+	return nil
+}
+
+func (x *LogRun) GetContinued() bool {
+	if x != nil {
+		return x.Continued
+	}
+	return false
+}
+
+func (x *LogRun) GetLostBytes() int64 {
+	if x != nil {
+		return x.LostBytes
+	}
+	return 0
+}
+
+func (x *LogRun) GetLostLines() int64 {
+	if x != nil {
+		return x.LostLines
+	}
+	return 0
 }
 
 // LogCursor says how far one stream is delivered.
@@ -304,7 +393,7 @@ var File_dynod_v1_logs_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_logs_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/logs.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n" +
+	"\x13dynod/v1/logs.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n" +
 	"\aLogLine\x12+\n" +
 	"\x06stream\x18\x01 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
@@ -313,10 +402,24 @@ const file_dynod_v1_logs_proto_rawDesc = "" +
 	"\x04text\x18\x05 \x01(\fR\x04text\x12\x1c\n" +
 	"\tcontinued\x18\x06 \x01(\bR\tcontinued\x12\x1d\n" +
 	"\n" +
-	"lost_bytes\x18\a \x01(\x03R\tlostBytes\"M\n" +
-	"\tDynoLines\x12\x17\n" +
-	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12'\n" +
-	"\x05lines\x18\x02 \x03(\v2\x11.dynod.v1.LogLineR\x05lines\"i\n" +
+	"lost_bytes\x18\a \x01(\x03R\tlostBytes\x12\x1d\n" +
+	"\n" +
+	"lost_lines\x18\b \x01(\x03R\tlostLines\"\xc2\x02\n" +
+	"\x06LogRun\x12\x17\n" +
+	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12+\n" +
+	"\x06stream\x18\x02 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\fR\x04text\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x19\n" +
+	"\blater_at\x18\x06 \x03(\rR\alaterAt\x12\x1f\n" +
+	"\vlater_nanos\x18\a \x03(\x12R\n" +
+	"laterNanos\x12\x1c\n" +
+	"\tcontinued\x18\b \x01(\bR\tcontinued\x12\x1d\n" +
+	"\n" +
+	"lost_bytes\x18\t \x01(\x03R\tlostBytes\x12\x1d\n" +
+	"\n" +
+	"lost_lines\x18\n" +
+	" \x01(\x03R\tlostLines\"i\n" +
 	"\tLogCursor\x12\x17\n" +
 	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12+\n" +
 	"\x06stream\x18\x02 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
@@ -344,20 +447,21 @@ var file_dynod_v1_logs_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_dynod_v1_logs_proto_goTypes = []any{
 	(LogStream)(0),                // 0: dynod.v1.LogStream
 	(*LogLine)(nil),               // 1: dynod.v1.LogLine
-	(*DynoLines)(nil),             // 2: dynod.v1.DynoLines
+	(*LogRun)(nil),                // 2: dynod.v1.LogRun
 	(*LogCursor)(nil),             // 3: dynod.v1.LogCursor
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_dynod_v1_logs_proto_depIdxs = []int32{
 	0, // 0: dynod.v1.LogLine.stream:type_name -> dynod.v1.LogStream
 	4, // 1: dynod.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	1, // 2: dynod.v1.DynoLines.lines:type_name -> dynod.v1.LogLine
-	0, // 3: dynod.v1.LogCursor.stream:type_name -> dynod.v1.LogStream
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0, // 2: dynod.v1.LogRun.stream:type_name -> dynod.v1.LogStream
+	4, // 3: dynod.v1.LogRun.time:type_name -> google.protobuf.Timestamp
+	0, // 4: dynod.v1.LogCursor.stream:type_name -> dynod.v1.LogStream
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_logs_proto_init() }

@@ -166,8 +166,8 @@ type ShipLogsRequest struct {
 	Batch uint64 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
 	// Name of the host.
 	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	// At most 500 lines over all dynos.
-	Dynos         []*DynoLines `protobuf:"bytes,3,rep,name=dynos,proto3" json:"dynos,omitempty"`
+	// Those of a stream are in order. At most 512 KiB of text over all.
+	Runs          []*LogRun `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,9 +216,9 @@ func (x *ShipLogsRequest) GetHost() string {
 	return ""
 }
 
-func (x *ShipLogsRequest) GetDynos() []*DynoLines {
+func (x *ShipLogsRequest) GetRuns() []*LogRun {
 	if x != nil {
-		return x.Dynos
+		return x.Runs
 	}
 	return nil
 }
@@ -291,11 +291,11 @@ const file_dynod_v1_upstream_proto_rawDesc = "" +
 	"\x05dynos\x18\x05 \x03(\v2\x0e.dynod.v1.DynoR\x05dynos\x12\x1c\n" +
 	"\tforgotten\x18\x06 \x03(\tR\tforgotten\"4\n" +
 	"\x0eReportResponse\x12\"\n" +
-	"\facknowledged\x18\x01 \x01(\x04R\facknowledged\"f\n" +
+	"\facknowledged\x18\x01 \x01(\x04R\facknowledged\"a\n" +
 	"\x0fShipLogsRequest\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\x12)\n" +
-	"\x05dynos\x18\x03 \x03(\v2\x13.dynod.v1.DynoLinesR\x05dynos\"[\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12$\n" +
+	"\x04runs\x18\x03 \x03(\v2\x10.dynod.v1.LogRunR\x04runs\"[\n" +
 	"\x10ShipLogsResponse\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x121\n" +
 	"\tdelivered\x18\x02 \x03(\v2\x13.dynod.v1.LogCursorR\tdelivered2\x99\x01\n" +
@@ -324,14 +324,14 @@ var file_dynod_v1_upstream_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*Host)(nil),                  // 5: dynod.v1.Host
 	(*Dyno)(nil),                  // 6: dynod.v1.Dyno
-	(*DynoLines)(nil),             // 7: dynod.v1.DynoLines
+	(*LogRun)(nil),                // 7: dynod.v1.LogRun
 	(*LogCursor)(nil),             // 8: dynod.v1.LogCursor
 }
 var file_dynod_v1_upstream_proto_depIdxs = []int32{
 	4, // 0: dynod.v1.ReportRequest.time:type_name -> google.protobuf.Timestamp
 	5, // 1: dynod.v1.ReportRequest.host:type_name -> dynod.v1.Host
 	6, // 2: dynod.v1.ReportRequest.dynos:type_name -> dynod.v1.Dyno
-	7, // 3: dynod.v1.ShipLogsRequest.dynos:type_name -> dynod.v1.DynoLines
+	7, // 3: dynod.v1.ShipLogsRequest.runs:type_name -> dynod.v1.LogRun
 	8, // 4: dynod.v1.ShipLogsResponse.delivered:type_name -> dynod.v1.LogCursor
 	0, // 5: dynod.v1.UpstreamService.Report:input_type -> dynod.v1.ReportRequest
 	2, // 6: dynod.v1.UpstreamService.ShipLogs:input_type -> dynod.v1.ShipLogsRequest

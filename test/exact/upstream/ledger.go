@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -93,14 +94,17 @@ func (l *Ledger) Errors() []error {
 
 // Take takes the first most lines of a batch and refuses the others. It gives how far the streams of the batch are
 // taken, and whether all of it is.
-func (l *Ledger) Take(dynos []*dynodv1.DynoLines, most int) (reached map[Key]int64, whole bool) {
+func (l *Ledger) Take(runs []*dynodv1.LogRun, most int) (reached map[Key]int64, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	reached, whole = map[Key]int64{}, true
-	for _, d := range dynos {
-		for _, line := range d.GetLines() {
-			k := Key{d.GetDynoId(), line.GetStream()}
-			a := l.account(k)
+	for _, r := range runs {
+		k := Key{r.GetDynoId(), r.GetStream()}
+		a := l.account(k)
+		if err := form(r); err != nil {
+			l.complain(fmt.Errorf("dyno %s, %s at %d: %w", k.Dyno, k.Stream, r.GetOffset(), err))
+		}
+		for line := range r.Lines() {
 			if most--; most < 0 {
 				a.refuse(line)
 				whole = false
@@ -109,12 +113,33 @@ func (l *Ledger) Take(dynos []*dynodv1.DynoLines, most int) (reached map[Key]int
 			} else if !taken {
 				whole = false
 			}
-			reached[k] = a.Next
 		}
+		reached[k] = a.Next
 	}
 	close(l.grown)
 	l.grown = make(chan struct{})
 	return reached, whole
+}
+
+// form checks what cutting a run into lines does not show.
+func form(r *dynodv1.LogRun) error {
+	at := r.GetLaterAt()
+	switch {
+	case len(r.GetText()) == 0 && r.GetLostBytes() == 0:
+		return errors.New("an empty run")
+	case r.GetLostLines() < 0 || r.GetLostLines() > r.GetLostBytes():
+		return fmt.Errorf("%d lines lost in %d bytes", r.GetLostLines(), r.GetLostBytes())
+	case len(at) != len(r.GetLaterNanos()):
+		return fmt.Errorf("%d times at %d places", len(r.GetLaterNanos()), len(at))
+	case len(at) > 0 && (at[0] == 0 || int(at[len(at)-1]) >= len(r.GetText())):
+		return fmt.Errorf("times at %d to %d in a text of %d bytes", at[0], at[len(at)-1], len(r.GetText()))
+	}
+	for i := range at {
+		if i > 0 && at[i-1] >= at[i] {
+			return fmt.Errorf("a time at %d after one at %d", at[i], at[i-1])
+		}
+	}
+	return nil
 }
 
 // complain keeps the first few errors. The caller holds mu.

@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,29 @@ func cut(seed uint64, n int) []*dynodv1.LogLine {
 	return lines[:n]
 }
 
+// pack makes runs of lines, as long ones as there can be.
+func pack(lines []*dynodv1.LogLine) (runs []*dynodv1.LogRun) {
+	var r *dynodv1.LogRun
+	for _, l := range lines {
+		text := append(slices.Clip(l.GetText()), '\n')[:l.GetSize()]
+		if r == nil || !follows(r, l) {
+			r = &dynodv1.LogRun{
+				DynoId: id, Stream: l.GetStream(), Offset: l.GetOffset(), Time: l.GetTime(), LostBytes: l.GetLostBytes(),
+			}
+			runs = append(runs, r)
+		} else if later := l.GetTime().AsTime().Sub(r.GetTime().AsTime()); later > 0 {
+			r.LaterAt, r.LaterNanos = append(r.LaterAt, uint32(len(r.GetText()))), append(r.LaterNanos, int64(later))
+		}
+		r.Text, r.Continued = append(r.GetText(), text...), l.GetContinued()
+	}
+	return runs
+}
+
+func follows(r *dynodv1.LogRun, l *dynodv1.LogLine) bool {
+	return r.GetOffset()+int64(len(r.GetText())) == l.GetOffset() && strings.HasSuffix(string(r.GetText()), "\n") &&
+		!r.GetContinued() && l.GetLostBytes() == 0 && r.GetTime() != nil && l.GetTime() != nil
+}
+
 // TestLedger shows the ledger ways to be wrong, one at a time.
 func TestLedger(t *testing.T) {
 	const at = 500 // the line that is wrong
@@ -61,9 +85,36 @@ func TestLedger(t *testing.T) {
 			l := upstream.NewLedger()
 			l.Expect(key, 3)
 			lines := c.change(cut(3, 1000))
-			l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines}}, len(lines))
+			l.Take(pack(lines), len(lines))
 			errs := l.Errors()
 			if c.says == "" && len(errs) > 0 || c.says != "" && (len(errs) == 0 || !strings.Contains(errs[0].Error(), c.says)) {
+				t.Errorf("said %v, want %q", errs, c.says)
+			}
+		})
+	}
+}
+
+// TestMalformedRuns has what a receiver may take for lines and should not.
+func TestMalformedRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*dynodv1.LogRun)
+		says   string
+	}{
+		"nothing":               {func(*dynodv1.LogRun) {}, ""},
+		"empty":                 {func(r *dynodv1.LogRun) { r.Text = nil }, "an empty run"},
+		"lines lost in nothing": {func(r *dynodv1.LogRun) { r.LostLines = 1 }, "lines lost"},
+		"no places":             {func(r *dynodv1.LogRun) { r.LaterAt = nil }, "at 0 places"},
+		"places in disorder":    {func(r *dynodv1.LogRun) { r.LaterAt[1] = r.LaterAt[0] }, "after one at"},
+		"a place at 0":          {func(r *dynodv1.LogRun) { r.LaterAt[0] = 0 }, "times at"},
+		"a place beyond":        {func(r *dynodv1.LogRun) { r.LaterAt[len(r.LaterAt)-1] = uint32(len(r.Text)) }, "times at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := upstream.NewLedger()
+			runs := pack(cut(3, 10))[:1]
+			c.change(runs[0])
+			l.Take(runs, 1000)
+			errs := errors.Join(l.Errors()...)
+			if c.says == "" && errs != nil || c.says != "" && (errs == nil || !strings.Contains(errs.Error(), c.says)) {
 				t.Errorf("said %v, want %q", errs, c.says)
 			}
 		})
@@ -97,9 +148,7 @@ func TestRefusedLinesComeAgain(t *testing.T) {
 	l := upstream.NewLedger()
 	l.Expect(key, 3)
 	lines := cut(3, 1000)
-	batch := func(from, to int) []*dynodv1.DynoLines {
-		return []*dynodv1.DynoLines{{DynoId: id, Lines: lines[from:to]}}
-	}
+	batch := func(from, to int) []*dynodv1.LogRun { return pack(lines[from:to]) }
 	first, whole := l.Take(batch(0, 400), 200)
 	if first[key] != lines[200].GetOffset() || whole {
 		t.Errorf("half of a batch reaches %d, %t", first[key], whole)
@@ -117,8 +166,8 @@ func TestRefusedLinesComeAgain(t *testing.T) {
 func TestHoleBehindRefusedLines(t *testing.T) {
 	l := upstream.NewLedger()
 	lines := cut(3, 1000)
-	l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines[:400]}}, 200)
-	l.Take([]*dynodv1.DynoLines{{DynoId: id, Lines: lines[401:600]}}, 200)
+	l.Take(pack(lines[:400]), 200)
+	l.Take(pack(lines[401:600]), 200)
 	if len(l.Errors()) == 0 {
 		t.Error("a hole is not seen")
 	}

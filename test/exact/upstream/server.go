@@ -15,8 +15,8 @@ import (
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
-// maxLines is what a batch may hold.
-const maxLines = 500
+// maxBatch is what a batch may hold.
+const maxBatch = 512 << 10
 
 // Server is an UpstreamService that writes into its Ledger and has its Faults.
 type Server struct {
@@ -76,17 +76,24 @@ func (s *Server) ShipLogs(stream grpc.BidiStreamingServer[dynodv1.ShipLogsReques
 		if err != nil {
 			return err
 		}
-		n := 0
-		for _, d := range in.GetDynos() {
-			n += len(d.GetLines())
+		lines, size := count(in.GetRuns())
+		if in.GetBatch() != last+1 || in.GetHost() == "" || lines == 0 || size > maxBatch {
+			s.Complain(fmt.Errorf("batch %d of %q with %d lines of %d bytes after batch %d", in.GetBatch(), in.GetHost(), lines, size, last))
 		}
-		if in.GetBatch() != last+1 || in.GetHost() == "" || n == 0 || n > maxLines {
-			s.Complain(fmt.Errorf("batch %d of %q with %d lines after batch %d", in.GetBatch(), in.GetHost(), n, last))
-		}
-		if err := s.treat(stream, in, n); err != nil {
+		if err := s.treat(stream, in, lines); err != nil {
 			return err
 		}
 	}
+}
+
+func count(runs []*dynodv1.LogRun) (lines, size int) {
+	for _, r := range runs {
+		size += len(r.GetText())
+		for range r.Lines() {
+			lines++
+		}
+	}
+	return lines, size
 }
 
 func (s *Server) treat(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest, dynodv1.ShipLogsResponse], in *dynodv1.ShipLogsRequest, n int) error {
@@ -94,7 +101,7 @@ func (s *Server) treat(stream grpc.BidiStreamingServer[dynodv1.ShipLogsRequest, 
 	if f == Refuse {
 		return refusal()
 	}
-	reached, whole := s.Take(in.GetDynos(), f.most(n))
+	reached, whole := s.Take(in.GetRuns(), f.most(n))
 	if f.cuts() {
 		s.wire.cut()
 		return status.Error(codes.Unavailable, "cut on purpose")
