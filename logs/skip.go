@@ -129,12 +129,12 @@ func (l *Logs) drainsOf(d *dyno) []*drain {
 // drained returns when the receivers of a dyno have all of it, or were waited for long enough: what they then have
 // not is given up.
 func (l *Logs) drained(ctx context.Context, id string) error {
+	tails, err := l.tails(ctx, id)
+	if err != nil {
+		return err
+	}
 	patience, cancel := context.WithTimeout(ctx, l.cfg.ReceiverWait)
 	defer cancel()
-	var tails spool.Cursor
-	for _, s := range spool.Streams {
-		tails[s], _ = spool.Tail(l.dir(id), s)
-	}
 	var behind []*drain
 	_ = l.await(patience, id, func(d *dyno) bool {
 		behind = nil

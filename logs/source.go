@@ -26,8 +26,8 @@ func newSource(dyno string, k Key, from int64) *source {
 	return &source{reader: spool.NewReader(spool.Dir(dyno, k.Stream), from), cutter: cutter{Key: k, end: from}}
 }
 
-// next gives the next complete line, false if there is none at present. An error concerns one segment, which is
-// skipped: go on asking.
+// next gives the next complete line, false if there is none at present. After an error go on asking in a while, see
+// spool.Reader.Next.
 func (s *source) next() (Line, bool, error) {
 	for {
 		line, ok, err := s.cut()
