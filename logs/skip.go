@@ -173,7 +173,7 @@ func (dr *drain) giveUp(ctx context.Context, tails spool.Cursor) {
 	if dr.load != nil {
 		lost = dr.load.lines
 	}
-	dr.load, dr.moved = nil, true // nothing departs any more
+	dr.load, dr.ended = nil, true
 	dr.mu.Unlock()
 	err := dr.pass(ctx, tails, func(loss spool.Loss) { lost += loss.Lines })
 	if ctx.Err() != nil {
