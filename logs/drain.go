@@ -38,6 +38,7 @@ type drain struct {
 	load  *load          // under way, nil: nothing
 	holed bool           // next was moved ahead since load departed
 	moved bool           // next was moved ahead since the reading began
+	ended bool           // given up: nothing departs any more
 }
 
 // load is a batch under way.
@@ -132,11 +133,11 @@ func (l *Logs) parkAll() {
 	l.drivers.Wait()
 }
 
-// depart makes a batch out of what was read and has it under way. False: some of it is counted as dropped by now.
+// depart makes a batch out of what was read and has it under way. False: some of it is counted as missing by now.
 func (dr *drain) depart(b bundle) (*load, bool) {
 	dr.mu.Lock()
 	defer dr.mu.Unlock()
-	if dr.moved {
+	if dr.moved || dr.ended {
 		return nil, false
 	}
 	ld := &load{lines: int64(len(b.lines)), bytes: int64(b.bytes), since: time.Now(), beforehand: dr.done.Dropped, lost: dr.done.Lost}

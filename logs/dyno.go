@@ -261,7 +261,11 @@ func (l *Logs) shippedUpstream(ctx context.Context, id string) error {
 		acked, _ := d.cursor()
 		changed := d.changed
 		l.mu.Unlock()
-		if l.beyond(id, acked) {
+		tails, err := l.tails(ctx, id)
+		if err != nil {
+			return fmt.Errorf("wait for delivery: %w", err)
+		}
+		if acked.Nearest(tails) == tails {
 			return nil
 		}
 		select {
@@ -272,14 +276,19 @@ func (l *Logs) shippedUpstream(ctx context.Context, id string) error {
 	}
 }
 
-// beyond tells whether a cursor has reached the end of all streams.
-func (l *Logs) beyond(id string, c spool.Cursor) bool {
-	for _, s := range spool.Streams {
-		if tail, err := spool.Tail(l.dir(id), s); err != nil || c[s] < tail {
-			return false
+// tails gives where the streams of a dyno end, as soon as the spool can be read.
+func (l *Logs) tails(ctx context.Context, id string) (tails spool.Cursor, err error) {
+	for {
+		var errs []error
+		for _, s := range spool.Streams {
+			tails[s], err = spool.Tail(l.dir(id), s)
+			errs = append(errs, err)
 		}
+		if err = errors.Join(errs...); err == nil || ctx.Err() != nil {
+			return tails, err
+		}
+		sleep(ctx, readAgain)
 	}
-	return true
 }
 
 // forget drops what is known of a dyno; whoever works on it sees that it is removed.

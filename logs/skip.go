@@ -129,12 +129,12 @@ func (l *Logs) drainsOf(d *dyno) []*drain {
 // drained returns when the receivers of a dyno have all of it, or were waited for long enough: what they then have
 // not is given up.
 func (l *Logs) drained(ctx context.Context, id string) error {
+	tails, err := l.tails(ctx, id)
+	if err != nil {
+		return err
+	}
 	patience, cancel := context.WithTimeout(ctx, l.cfg.ReceiverWait)
 	defer cancel()
-	var tails spool.Cursor
-	for _, s := range spool.Streams {
-		tails[s], _ = spool.Tail(l.dir(id), s)
-	}
 	var behind []*drain
 	_ = l.await(patience, id, func(d *dyno) bool {
 		behind = nil
@@ -173,7 +173,7 @@ func (dr *drain) giveUp(ctx context.Context, tails spool.Cursor) {
 	if dr.load != nil {
 		lost = dr.load.lines
 	}
-	dr.load, dr.moved = nil, true // nothing departs any more
+	dr.load, dr.ended = nil, true
 	dr.mu.Unlock()
 	err := dr.pass(ctx, tails, func(loss spool.Loss) { lost += loss.Lines })
 	if ctx.Err() != nil {

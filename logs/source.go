@@ -33,8 +33,8 @@ func newSource(dyno string, k Key, from int64) *source {
 }
 
 // read reads up to most bytes and appends the runs that are complete then. Their texts lie in buf, one behind the other
-// from its beginning; it must have room for MaxLine bytes more. False: there is nothing more at present. An error
-// concerns one segment, which is skipped: go on asking.
+// from its beginning; it must have room for MaxLine bytes more. False: there is nothing more at present. After an error
+// go on asking in a while, see spool.Reader.Next.
 func (s *source) read(runs []Run, buf []byte, most int) ([]Run, bool, error) {
 	held := copy(buf, s.cutter.held)
 	p, err := s.reader.Next(buf[held : held+most])

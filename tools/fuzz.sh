@@ -7,13 +7,13 @@ shift || true
 
 targets() {
   for package in $(go list ./...); do
-    go test -short -list '^Fuzz' "$package" | awk -v p="$package" '/^Fuzz/ { print p ":" $1 }'
+    go test -short -list '^Fuzz' "$package" | awk -v p="$package" '/^Fuzz/ { print p ":" $1 }' || return
   done
 }
 
 run() {
   local package=${1%:*} target=${1##*:} out
-  if out=$(go test -short -run '^$' -fuzz "^$target\$" -fuzztime "$TIME" -parallel 1 "$package" 2>&1); then
+  if out=$(go test -short -run '^$' -fuzz "^$target\$" -fuzztime "$TIME" -fuzzminimizetime 1s -parallel 1 "$package" 2>&1); then
     echo "$target: $(grep '^fuzz: elapsed' <<<"$out" | tail -1)"
     return
   fi
@@ -23,11 +23,13 @@ run() {
     return
   fi
   printf '%s\n' "$out" "$target FAILED"
-  for input in $(sed -n 's/^ *Failing input written to //p' <<<"$out"); do
-    cat "$(go list -f '{{.Dir}}' "$package")/$input"
-  done
+  local input
+  input=$(sed -n 's/^ *Failing input written to //p' <<<"$out")
+  [ -z "$input" ] || cat "$(go list -f '{{.Dir}}' "$package")/$input"
   return 1
 }
 export -f run
 
-{ [ $# -gt 0 ] && printf '%s\n' "$@" || targets; } | xargs -P 2 -I{} bash -euo pipefail -c 'run "$1"' _ {}
+if [ $# -gt 0 ]; then list=$(printf '%s\n' "$@"); else list=$(targets); fi
+# shellcheck disable=SC2016 # the other bash expands it
+xargs -P 2 -I{} bash -euo pipefail -c 'run "$1"' _ {} <<<"$list"
