@@ -115,7 +115,7 @@ func TestRestore(t *testing.T) {
 		t.Fatalf("Holds before Restore: %v, %v", holds, err)
 	}
 	for range 2 {
-		if err := h.Restore(h.ctx(), id, p.KeepStdout, p.KeepStderr); err != nil {
+		if err := h.Restore(h.ctx(), id, p.Keep); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -127,7 +127,9 @@ func begin(t testing.TB, c *capture.Client, id string) (out, err int) {
 	if err := c.Do(ctx, capture.Message{Kind: capture.Open, ID: id}, nil, func(_ capture.Message, got []int) { fds = got }); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = unix.Close(fds[2]), unix.Close(fds[3])
+	for _, fd := range fds[2:] {
+		_ = unix.Close(fd)
+	}
 	return fds[0], fds[1]
 }
 
@@ -146,8 +148,8 @@ func TestKilledWithStore(t *testing.T) {
 			for i := range kills() {
 				w.reach(t, int64(i%7+1)*100_000)
 				p.kill()
-				if got := len(m.stored()); got != 2 {
-					t.Fatalf("%d descriptors are kept, want 2", got)
+				if got := len(m.stored()); got != 4 {
+					t.Fatalf("%d descriptors are kept, want 4", got)
 				}
 				p = spawn(t, cfg, m)
 				if i%5 == 0 {

@@ -41,8 +41,16 @@ func Start(argv []string, log string) (pid int, err error) {
 	return p.Pid, p.Release()
 }
 
-// Reap tells whether the process that Start made is over, and buries it then. It never waits.
+// Reap tells whether the process that Start made is over, and buries it then. It never waits: one that was killed but has
+// a write that hangs is as good as over, and is buried later.
 func Reap(pid int) (over bool) {
 	got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	return got == pid || errors.Is(err, unix.ECHILD)
+	if got == pid || errors.Is(err, unix.ECHILD) {
+		return true
+	}
+	if !dying(pid) {
+		return false
+	}
+	go func() { _, _ = unix.Wait4(pid, nil, 0, nil) }()
+	return true
 }
