@@ -34,7 +34,8 @@ type call struct {
 // is errdefs.ErrUnavailable.
 func Dial(ctx context.Context, socket string) (*Client, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", socket)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+	// The queue of a dying one, which takes nobody, is full at last.
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN) {
 		return nil, fmt.Errorf("dial capture: %w", errors.Join(errdefs.ErrUnavailable, err))
 	}
 	if err != nil {

@@ -123,6 +123,7 @@ func (s *server) open(id string) (outgoing, error) {
 		out.shared, stages = append(out.shared, p.fd), append(stages, p.stage)
 	}
 	out.shared = append(out.shared, stages...)
+	s.work()
 	return out, nil
 }
 

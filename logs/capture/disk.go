@@ -13,6 +13,9 @@ import (
 const (
 	// patience is how long the loop waits for the disk; it is back before long, or late.
 	patience = 20 * time.Millisecond
+	// stalled is how long a dyno whose pipe is full waits for the disk: longer than any write takes on one that works, even on a
+	// host that is short of CPU.
+	stalled = time.Second
 	// lastPatience is how long it waits when capture ends.
 	lastPatience = 5 * time.Second
 )
@@ -20,12 +23,13 @@ const (
 // disk does everything that touches the spool, on a goroutine of its own: whatever of it hangs, hangs alone. It works
 // on one stream at a time, so a disk that hangs holds one thread.
 type disk struct {
-	todo chan []*pipe
-	done chan []*pipe
-	gone chan struct{} // closed when the goroutine has ended
-	out  bool          // it has work; the loop's
-	late atomic.Bool   // nobody waits for it: it has to wake the loop
-	wake int           // eventfd
+	todo  chan []*pipe
+	done  chan []*pipe
+	gone  chan struct{} // closed when the goroutine has ended
+	out   bool          // it has work; the loop's, like since
+	since time.Time     // it has
+	late  atomic.Bool   // nobody waits for it: it has to wake the loop
+	wake  int           // eventfd
 }
 
 func newDisk() (*disk, error) {
@@ -54,9 +58,11 @@ func (d *disk) run(lock *lock, prepare func()) {
 
 // give hands work over; only when nothing is out.
 func (d *disk) give(batch []*pipe) {
-	d.out = true
+	d.out, d.since = true, time.Now()
 	d.todo <- batch
 }
+
+func (d *disk) hangs(now time.Time) bool { return d.out && now.Sub(d.since) > stalled }
 
 // take gives back what is done. It waits for it, unless it is late already; nil: it is late.
 func (d *disk) take(wait time.Duration) []*pipe {

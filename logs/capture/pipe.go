@@ -26,11 +26,11 @@ type pipe struct {
 	quota *quota
 
 	job    job
-	busy   bool // the disk has the job, the stage and the writer: nobody else touches them
-	opened bool // it is known where the stream stands
-	fresh  bool // what is in the spool belongs to an older life, whose end may not be marked yet
-	due    bool // a life ended of which the disk was not told
-	lost   bool // it has neither pipe nor stage: a hole is all that is known
+	busy   bool  // the disk has the job, the stage and the writer: nobody else touches them
+	opened bool  // it is known where the stream stands
+	fresh  bool  // what is in the spool belongs to an older life, whose end may not be marked yet
+	due    bool  // a life ended of which the disk was not told
+	lost   bool  // it has neither pipe nor stage: a hole is all that is known
 	end    int64 // position after what is in the spool
 	next   int64 // position after what is in the stage
 	hole   *hole // what is being discarded, nil if nothing is

@@ -30,10 +30,10 @@ func (s *server) pump(p *pipe, limit int64) (more bool) {
 }
 
 // move takes bytes out of the pipe once: into the stage, if the spool is to have them, otherwise away, counted. While the
-// disk works for the stream, or has to before, they may stay where they are, as long as there is room for more.
+// disk works for the stream, or has to before, they stay where they are; if it hangs, as long as there is room for more.
 func (s *server) move(p *pipe, limit int64) error {
 	if p.busy {
-		if full(p.fd) {
+		if s.disk.hangs(s.now) && full(p.fd) {
 			return s.discard(p)
 		}
 		return nil
