@@ -143,7 +143,7 @@ func (s *server) end(p *pipe) {
 func (s *server) begin(p *pipe) {
 	s.store.keep(p.key, p.fd, p.stage)
 	if p.opened {
-		p.due = p.due || p.next > 0
+		p.due = p.due || p.place() > 0
 	} else {
 		p.fresh = true
 	}

@@ -28,13 +28,17 @@ type disk struct {
 	gone  chan struct{} // closed when the goroutine has ended
 	out   bool          // it has work; the loop's, like since
 	since time.Time     // it has
+	timer *time.Timer   // of take
 	late  atomic.Bool   // nobody waits for it: it has to wake the loop
 	wake  int           // eventfd
 }
 
 func newDisk() (*disk, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	return &disk{todo: make(chan []*pipe, 1), done: make(chan []*pipe, 1), gone: make(chan struct{}), wake: fd}, err
+	return &disk{
+		todo: make(chan []*pipe, 1), done: make(chan []*pipe, 1), gone: make(chan struct{}),
+		timer: time.NewTimer(0), wake: fd,
+	}, err
 }
 
 // run works until stop, once it has the lock and prepare is done, which may hang as well.
@@ -70,13 +74,13 @@ func (d *disk) take(wait time.Duration) []*pipe {
 		return nil
 	}
 	if !d.late.Load() {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
+		d.timer.Reset(wait)
 		select {
 		case batch := <-d.done:
+			d.timer.Stop()
 			d.out = false
 			return batch
-		case <-timer.C:
+		case <-d.timer.C:
 			d.late.Store(true)
 		}
 	}
@@ -116,6 +120,7 @@ type job struct {
 	segment int64
 	stage   int // -1: none
 	now     time.Time
+	bytes   int64 // in the stage
 
 	writer *spool.Writer // nil: to be opened, and no more
 	hole   *spool.Lost   // to be counted after what is in the stage
@@ -170,13 +175,10 @@ func (j *job) open() error {
 
 // write brings into the spool what is in the stage, then what is known of the stream beyond.
 func (j *job) write() error {
-	for j.stage >= 0 {
-		n, err := j.writer.Splice(j.stage, pipeBytes, j.now)
+	for j.moved < j.bytes {
+		n, err := j.writer.Splice(j.stage, j.bytes-j.moved, j.now)
 		j.moved += n
-		if errors.Is(err, unix.EAGAIN) {
-			break
-		}
-		if err != nil && !later(err) {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ type pipe struct {
 	due    bool  // a life ended of which the disk was not told
 	lost   bool  // it has neither pipe nor stage: a hole is all that is known
 	end    int64 // position after what is in the spool
-	next   int64 // position after what is in the stage
+	staged int64 // bytes in the stage
 	hole   *hole // what is being discarded, nil if nothing is
 
 	failing bool      // told already that the spool does not take its bytes
@@ -84,6 +84,14 @@ func (s *server) add(k key, fd, stage int) (*pipe, error) {
 	s.note(p)
 	s.submit(p)
 	return p, nil
+}
+
+// place is where the stream goes on after what is in the stage.
+func (p *pipe) place() int64 {
+	if !p.opened {
+		return unknown
+	}
+	return p.end + p.staged
 }
 
 // last is the position after the last byte that is in the spool or was discarded.

@@ -55,7 +55,7 @@ func (s *server) move(p *pipe, limit int64) error {
 	}
 	n, err := splice(p.fd, p.stage, nil, min(limit, room))
 	if n > 0 {
-		p.next += n
+		p.staged += n
 		p.quota.spent(n)
 		s.submit(p)
 	}
@@ -68,11 +68,7 @@ func (s *server) discard(p *pipe) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	from := p.next
-	if !p.opened {
-		from = unknown
-	}
-	_, err = s.dig(p, from).take(p.fd, n, s.null, s.buf)
+	_, err = s.dig(p, p.place()).take(p.fd, n, s.null, s.buf)
 	s.note(p)
 	return err
 }
@@ -84,12 +80,9 @@ func (s *server) empty(p *pipe) {
 	if err != nil || n == 0 {
 		return
 	}
-	p.next = unknown
-	if p.opened {
-		p.next = p.end
-	}
-	h := s.dig(p, p.next)
-	h.begin(p.next)
+	p.staged = 0
+	h := s.dig(p, p.place())
+	h.begin(p.place())
 	for err == nil && n > 0 {
 		n, err = h.take(p.stage, n, s.null, s.buf)
 	}

@@ -20,6 +20,7 @@ func (s *server) submit(p *pipe) {
 	}
 	if p.opened {
 		p.job.ended, p.due = p.due, false
+		p.job.bytes = p.staged
 	}
 	if p.quota != nil {
 		_, known := p.quota.space(s.now, s.host.limit(len(s.quotas)))
@@ -93,27 +94,22 @@ func (s *server) refused(p *pipe) {
 
 // opened learns where the stream stands.
 func (s *server) opened(p *pipe) {
-	staged := p.job.staged
-	p.opened, p.end = true, p.job.writer.Offset()
-	p.next = p.end + staged
-	p.due = p.due || p.fresh && p.next > 0
-	if p.hole != nil && !p.hole.resume(p.end, staged) {
+	p.opened, p.end, p.staged = true, p.job.writer.Offset(), p.job.staged
+	p.due = p.due || p.fresh && p.place() > 0
+	if p.hole != nil && !p.hole.resume(p.end, p.staged) {
 		p.hole.remove()
 		p.hole = nil
 	}
-	if staged > 0 {
+	if p.staged > 0 {
 		s.submit(p)
 	}
 }
 
 // written learns what the spool has taken.
 func (s *server) written(p *pipe) {
-	p.failing, p.end = false, p.job.writer.Offset()
+	p.failing, p.end, p.staged = false, p.job.writer.Offset(), 0
 	if p.hole != nil && p.job.hole != nil && p.hole.end() == p.job.until {
 		p.hole.remove()
 		p.hole = nil
-	}
-	if p.hole == nil {
-		p.next = p.end
 	}
 }
