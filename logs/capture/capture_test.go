@@ -285,7 +285,7 @@ func TestStartedProcess(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = unix.Close(leaky[0]), unix.Close(leaky[1]) })
 	pid, err := capture.Start([]string{"/bin/sh", "-c", "exec ls -l /proc/self/fd >&2"}, log)
-	if err != nil {
+	if err != nil || pid <= 1 {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); !capture.Reap(pid); {

@@ -30,3 +30,24 @@ func KeyName(name string) (string, bool) {
 	k, ok := parseKey(name)
 	return k.name(), ok
 }
+
+// Waiting is how many notices wait when a manager takes none while so many dynos begin and end.
+func Waiting(dynos int, socket string, id func() string) (int, error) {
+	s, err := newStore(socket)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	for range dynos {
+		k := key{id(), spool.Stdout}
+		s.keep(k, s.fd, s.fd)
+		s.remove(k)
+	}
+	return len(s.waiting), nil
+}
+
+// Resume finds the place of a hole of so many bytes.
+func (h *hole) Resume(size, tail, staged int64) bool {
+	h.size = size
+	return h.resume(tail, staged)
+}

@@ -48,6 +48,39 @@ func TestKilledInsideHole(t *testing.T) {
 	}
 }
 
+// TestHoleFindsItsPlace after a kill at any moment: in a stream of 100 bytes in the spool.
+func TestHoleFindsItsPlace(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, size, staged int64
+		want               int64 // where it begins; -1: it is counted already
+	}{
+		"where the spool ends":              {100, 20, 0, 100},
+		"behind the stage":                  {130, 20, 30, 130},
+		"nobody knew where":                 {-1, 20, 30, 130},
+		"nobody knew where, nothing staged": {-1, 20, 0, 100},
+		"counted":                           {70, 30, 0, -1},
+		"counted in part":                   {70, 40, 0, 70},
+		"nothing discarded":                 {130, 0, 30, -1},
+		"the stage was to be discarded":     {100, 20, 30, 130},
+		"the stage was discarded":           {100, 50, 0, 100},
+		"the stage was discarded in part":   {100, 40, 10, 110},
+		"the spool vanished":                {500, 20, 0, 500},
+	} {
+		h, err := capture.MakeHole(filepath.Join(t.TempDir(), "hole"), spool.Lost{From: c.from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := int64(-1)
+		if h.Resume(c.size, 100, c.staged) {
+			got = h.From
+		}
+		if got != c.want {
+			t.Errorf("%s: begins at %d, want %d", name, got, c.want)
+		}
+		h.Remove()
+	}
+}
+
 func FuzzLoadHole(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "hole")
 	if _, err := capture.MakeHole(path, spool.Lost{From: 5, Since: time.Unix(1, 2)}); err != nil {

@@ -38,7 +38,8 @@ func Start(argv []string, log string) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("start capture: %w", err)
 	}
-	return p.Pid, p.Release()
+	pid = p.Pid // which Release forgets
+	return pid, p.Release()
 }
 
 // Reap tells whether the process that Start made is over, and buries it then. It never waits: one that was killed but has

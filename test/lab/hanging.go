@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Hanging is a file system on which, while it is shut, no write and no new file comes to an end. Whoever waits for one is not to be
+// killed either: so it is with a disk.
+type Hanging struct {
+	Dir     string // where it is mounted
+	Backing string // where its files are seen without it
+
+	t       testing.TB
+	gate    sync.RWMutex
+	waiting atomic.Int64
+}
+
+// NewHanging mounts one, open, until the test ends.
+func NewHanging(t testing.TB) *Hanging {
+	Root(t)
+	h := &Hanging{t: t, Dir: t.TempDir(), Backing: t.TempDir()}
+	data := &fs.LoopbackRoot{Path: h.Backing}
+	data.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
+		return &hangingNode{LoopbackNode: fs.LoopbackNode{RootData: data}, disk: h}
+	}
+	root := data.NewNode(data, nil, "", nil)
+	data.RootNode = root
+	server, err := fs.Mount(h.Dir, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		h.Open()
+		if err := server.Unmount(); err != nil {
+			_ = syscall.Unmount(h.Dir, syscall.MNT_DETACH)
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// Shut has writes hang from now on.
+func (h *Hanging) Shut() { h.gate.Lock() }
+
+// Hangs returns when something hangs.
+func (h *Hanging) Hangs() {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); h.waiting.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatal("nothing writes to the disk that hangs")
+		}
+	}
+}
+
+// Open ends the hang, if there is one.
+func (h *Hanging) Open() {
+	h.gate.TryLock()
+	h.gate.Unlock()
+}
+
+func (h *Hanging) pass() {
+	h.waiting.Add(1)
+	h.gate.RLock()
+	h.waiting.Add(-1)
+	h.gate.RUnlock()
+}
+
+type hangingNode struct {
+	fs.LoopbackNode
+	disk *Hanging
+}
+
+func (n *hangingNode) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
+	n.disk.pass()
+	return f.(fs.FileWriter).Write(ctx, data, off)
+}
+
+func (n *hangingNode) Create(
+	ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut,
+) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	n.disk.pass()
+	return n.LoopbackNode.Create(ctx, name, flags, mode, out)
+}
