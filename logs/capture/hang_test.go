@@ -89,6 +89,9 @@ func TestStageOutlivesCapture(t *testing.T) {
 		c, _ = p.dial()
 		say("while another capture waits\n")
 	}
+	if n := h.Waiting(); n != 1 {
+		t.Errorf("%d operations are under way: a capture does not wait for the one before", n)
+	}
 	h.Open()
 	_, _ = unix.Close(out), unix.Close(errs)
 	over(t, c, id)

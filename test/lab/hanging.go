@@ -50,10 +50,13 @@ func NewHanging(t testing.TB) *Hanging {
 // Shut has writes hang from now on.
 func (h *Hanging) Shut() { h.gate.Lock() }
 
+// Waiting is how many operations hang.
+func (h *Hanging) Waiting() int64 { return h.waiting.Load() }
+
 // Hangs returns when something hangs.
 func (h *Hanging) Hangs() {
 	h.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); h.waiting.Load() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); h.Waiting() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.t.Fatal("nothing writes to the disk that hangs")
 		}
