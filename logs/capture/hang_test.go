@@ -18,9 +18,9 @@ import (
 const hangFor = 8 * time.Second
 
 // TestHangingDisk: while a write hangs dynos are not held up; every byte is kept, or counted at its place. So it is too if
-// capture is killed then and, as long as the write hangs, cannot die.
+// capture is killed then and, as long as the write hangs, cannot die, and if the write fails in the end.
 func TestHangingDisk(t *testing.T) {
-	for name, kill := range map[string]bool{"hangs": false, "killed": true} {
+	for _, name := range []string{"hangs", "killed", "fails"} {
 		t.Run(name, func(t *testing.T) {
 			h := lab.NewHanging(t)
 			m := newManager(t)
@@ -36,7 +36,7 @@ func TestHangingDisk(t *testing.T) {
 			h.Hangs()
 			began := time.Now()
 			f.reach(t, 8<<20)
-			if kill {
+			if name == "killed" {
 				p.wound()
 				p = spawn(t, cfg, m)
 				c, _ = p.dial()
@@ -45,6 +45,11 @@ func TestHangingDisk(t *testing.T) {
 			during := floodBy(t, c, talk) // begins while the disk hangs
 			during.reach(t, 8<<20)
 			time.Sleep(time.Until(began.Add(hangFor)))
+			if name == "fails" {
+				h.Break(true)
+				f.reach(t, 1<<20)
+				h.Break(false)
+			}
 			h.Open()
 			for _, f := range []*flooding{f, during} {
 				f.reach(t, 1<<20)
@@ -76,8 +81,10 @@ func TestStageOutlivesCapture(t *testing.T) {
 	h.Shut()
 	t.Cleanup(h.Open)
 	say := func(text string) {
-		if _, err := unix.Write(out, []byte(text)); err != nil {
-			t.Fatal(err)
+		for _, fd := range []int{out, errs} {
+			if _, err := unix.Write(fd, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	say("under way\n")
@@ -95,9 +102,11 @@ func TestStageOutlivesCapture(t *testing.T) {
 	h.Open()
 	_, _ = unix.Close(out), unix.Close(errs)
 	over(t, c, id)
-	got := readStream(t, filepath.Join(h.Backing, "spool"), id, spool.Stdout)
 	want := "under way\nin the pipe\n" + strings.Repeat("while another capture waits\n", 3)
-	if string(got.data) != want || got.lost != 0 || got.ends != 1 {
-		t.Errorf("%q and %d bytes lost, %d ends", got.data, got.lost, got.ends)
+	for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
+		got := readStream(t, filepath.Join(h.Backing, "spool"), id, stream)
+		if string(got.data) != want || got.lost != 0 || got.ends != 1 {
+			t.Errorf("%q and %d bytes lost, %d ends", got.data, got.lost, got.ends)
+		}
 	}
 }

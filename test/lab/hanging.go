@@ -21,6 +21,7 @@ type Hanging struct {
 	t       testing.TB
 	gate    sync.RWMutex
 	waiting atomic.Int64
+	broken  atomic.Bool
 }
 
 // NewHanging mounts one, open, until the test ends.
@@ -69,11 +70,21 @@ func (h *Hanging) Open() {
 	h.gate.Unlock()
 }
 
-func (h *Hanging) pass() {
+// Break has writes fail instead, until it is told otherwise.
+func (h *Hanging) Break(broken bool) {
+	h.broken.Store(broken)
+	h.Open()
+}
+
+func (h *Hanging) pass() syscall.Errno {
 	h.waiting.Add(1)
 	h.gate.RLock()
 	h.waiting.Add(-1)
 	h.gate.RUnlock()
+	if h.broken.Load() {
+		return syscall.EIO
+	}
+	return 0
 }
 
 type hangingNode struct {
@@ -82,13 +93,17 @@ type hangingNode struct {
 }
 
 func (n *hangingNode) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	n.disk.pass()
+	if err := n.disk.pass(); err != 0 {
+		return 0, err
+	}
 	return f.(fs.FileWriter).Write(ctx, data, off)
 }
 
 func (n *hangingNode) Create(
 	ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut,
 ) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	n.disk.pass()
+	if err := n.disk.pass(); err != 0 {
+		return nil, nil, 0, err
+	}
 	return n.LoopbackNode.Create(ctx, name, flags, mode, out)
 }
