@@ -95,6 +95,9 @@ func TestStageOutlivesCapture(t *testing.T) {
 		p = spawn(t, cfg, m)
 		c, _ = p.dial()
 		say("while another capture waits\n")
+		if _, _, err := do(t, c, capture.Message{Kind: capture.List}); err != nil { // it serves
+			t.Fatal(err)
+		}
 	}
 	if n := h.Waiting(); n != 1 {
 		t.Errorf("%d operations are under way: a capture does not wait for the one before", n)
