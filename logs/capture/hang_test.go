@@ -78,8 +78,6 @@ func TestStageOutlivesCapture(t *testing.T) {
 	c, _ := p.dial()
 	id := uuid.NewString()
 	out, errs := begin(t, c, id)
-	h.Shut()
-	t.Cleanup(h.Open)
 	say := func(text string) {
 		for _, fd := range []int{out, errs} {
 			if _, err := unix.Write(fd, []byte(text)); err != nil {
@@ -87,6 +85,13 @@ func TestStageOutlivesCapture(t *testing.T) {
 			}
 		}
 	}
+	spoolDir := filepath.Join(h.Backing, "spool")
+	say("before\n")
+	waitFor(t, "both files", func() bool {
+		return len(readStream(t, spoolDir, id, spool.Stdout).data) == 7 && len(readStream(t, spoolDir, id, spool.Stderr).data) == 7
+	})
+	h.Shut()
+	t.Cleanup(h.Open)
 	say("under way\n")
 	h.Hangs()
 	say("in the pipe\n")
@@ -105,9 +110,9 @@ func TestStageOutlivesCapture(t *testing.T) {
 	h.Open()
 	_, _ = unix.Close(out), unix.Close(errs)
 	over(t, c, id)
-	want := "under way\nin the pipe\n" + strings.Repeat("while another capture waits\n", 3)
+	want := "before\nunder way\nin the pipe\n" + strings.Repeat("while another capture waits\n", 3)
 	for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
-		got := readStream(t, filepath.Join(h.Backing, "spool"), id, stream)
+		got := readStream(t, spoolDir, id, stream)
 		if string(got.data) != want || got.lost != 0 || got.ends != 1 {
 			t.Errorf("%q and %d bytes lost, %d ends", got.data, got.lost, got.ends)
 		}
