@@ -92,11 +92,9 @@ type hangingNode struct {
 	disk *Hanging
 }
 
-func (n *hangingNode) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	if err := n.disk.pass(); err != 0 {
-		return 0, err
-	}
-	return f.(fs.FileWriter).Write(ctx, data, off)
+func (n *hangingNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	f, flags, err := n.LoopbackNode.Open(ctx, flags)
+	return n.disk.file(f), flags, err
 }
 
 func (n *hangingNode) Create(
@@ -105,5 +103,35 @@ func (n *hangingNode) Create(
 	if err := n.disk.pass(); err != 0 {
 		return nil, nil, 0, err
 	}
-	return n.LoopbackNode.Create(ctx, name, flags, mode, out)
+	inode, f, flags, err := n.LoopbackNode.Create(ctx, name, flags, mode, out)
+	return inode, n.disk.file(f), flags, err
+}
+
+func (h *Hanging) file(f fs.FileHandle) fs.FileHandle {
+	if f, ok := f.(*fs.LoopbackFile); ok {
+		return &hangingFile{LoopbackFile: f, disk: h}
+	}
+	return f
+}
+
+type hangingFile struct {
+	*fs.LoopbackFile
+	disk *Hanging
+}
+
+// PassthroughFd has the kernel ask here.
+func (f *hangingFile) PassthroughFd() (int, bool) { return -1, false }
+
+func (f *hangingFile) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	if err := f.disk.pass(); err != 0 {
+		return 0, err
+	}
+	return f.LoopbackFile.Write(ctx, data, off)
+}
+
+func (f *hangingFile) Writev(ctx context.Context, data [][]byte, off int64) (uint32, syscall.Errno) {
+	if err := f.disk.pass(); err != 0 {
+		return 0, err
+	}
+	return f.LoopbackFile.Writev(ctx, data, off)
 }
