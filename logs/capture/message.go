@@ -16,7 +16,7 @@ type Kind uint8
 // connected client only.
 const (
 	Open    Kind = 1 // make pipes; reply: write ends, then read ends, then stages, of out and err
-	Restore Kind = 2 // read these pipes (the streams of Mask, each with its stage if that is there) again, unless the stream is being read; reply: nothing
+	Restore Kind = 2 // read these pipes (of Mask, each with its stage, if any) again, unless they are read; reply: nothing
 	Attach  Kind = 3 // reply: Mask, and read end and stage of each of its streams
 	List    Kind = 4 // reply: the streams that are read, of dynos after ID, at most maxEntries
 	Forget  Kind = 5 // stop reading the dyno, what is in its pipes is dropped; reply: nothing

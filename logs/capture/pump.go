@@ -1,8 +1,6 @@
 package capture
 
-import (
-	"github.com/dynod/dynod/logs/spool"
-)
+import "github.com/dynod/dynod/logs/spool"
 
 const (
 	// perRound bounds what is moved in one round over all pipes before the others get their turn,

@@ -188,6 +188,7 @@ func (s *server) close() {
 	deadline := time.Now().Add(lastPatience)
 	for (len(s.batch) > 0 || s.disk.out) && time.Now().Before(deadline) {
 		s.work()
+		s.disk.late.Store(false) // it is waited for
 		s.apply(s.disk.take(time.Until(deadline)))
 	}
 	if s.disk.stop() {
