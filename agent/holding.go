@@ -84,11 +84,11 @@ func (h *holding) regain(ctx context.Context) error {
 	if starting {
 		errs[2] = h.prepare(ctx)
 	}
-	stdout, stderr, err := h.Runtime.Pipes(ctx, h.rec.ID)
+	kept, err := h.Runtime.Kept(ctx, h.rec.ID)
 	switch {
 	case err == nil:
 		h.launched = true
-		errs[3] = h.restore(ctx, stdout, stderr)
+		errs[3] = h.restore(ctx, kept)
 	case !errdefs.IsNotFound(err):
 		errs[3] = err
 	case starting:
@@ -98,13 +98,12 @@ func (h *holding) regain(ctx context.Context) error {
 }
 
 // restore gives the log holder the pipes that dyno-init kept, unless it has them.
-func (h *holding) restore(ctx context.Context, stdout, stderr *os.File) error {
-	defer stdout.Close()
-	defer stderr.Close()
+func (h *holding) restore(ctx context.Context, kept []*os.File) error {
+	defer logs.Pipes{Keep: kept}.Close()
 	if held, err := h.Logs.Holds(ctx, h.rec.ID); held || err != nil {
 		return err
 	}
-	return h.Logs.Restore(ctx, h.rec.ID, stdout, stderr)
+	return h.Logs.Restore(ctx, h.rec.ID, kept)
 }
 
 // launch hands dyno-init its plan, and lets go of the pipes: they are the dyno's now.
@@ -179,16 +178,12 @@ func (h *holding) plan() runtime.Plan {
 			{Resource: syscall.RLIMIT_NOFILE, Soft: l.Files, Hard: l.Files},
 			{Resource: rlimitNproc, Soft: uint64(l.Pids), Hard: uint64(l.Pids)},
 		},
-		Stdout: h.pipes.Stdout, Stderr: h.pipes.Stderr, KeepStdout: h.pipes.KeepStdout, KeepStderr: h.pipes.KeepStderr,
+		Stdout: h.pipes.Stdout, Stderr: h.pipes.Stderr, Keep: h.pipes.Keep,
 	}
 }
 
 func (h *holding) closePipes() {
-	for _, f := range []*os.File{h.pipes.Stdout, h.pipes.Stderr, h.pipes.KeepStdout, h.pipes.KeepStderr} {
-		if f != nil {
-			_ = f.Close()
-		}
-	}
+	h.pipes.Close()
 	h.pipes = logs.Pipes{}
 }
 

@@ -43,8 +43,8 @@ type Runtime interface {
 	Delete(ctx context.Context, id string) error
 	// PID is the process id of the dyno's init on the host.
 	PID(ctx context.Context, id string) (int, error)
-	// Pipes are the read ends of its log pipes, taken back from dyno-init. NotFound when it has no plan yet.
-	Pipes(ctx context.Context, id string) (stdout, stderr *os.File, err error)
+	// Kept is what dyno-init keeps of its log pipes. NotFound when it has no plan yet.
+	Kept(ctx context.Context, id string) ([]*os.File, error)
 	// Usage reads the dyno's counters, at every sample of a running dyno. NotFound when it is gone.
 	Usage(ctx context.Context, id string) (runtime.Usage, error)
 	// Runnable counts the threads that run or wait for a CPU, every few seconds of a dyno that asked for metrics.
@@ -95,8 +95,8 @@ type Logs interface {
 	Open(ctx context.Context, id string) (logs.Pipes, error)
 	// Holds says whether the log holder reads pipes of this dyno.
 	Holds(ctx context.Context, id string) (bool, error)
-	// Restore gives the log holder read ends of a dyno that it does not hold; the caller keeps its own.
-	Restore(ctx context.Context, id string, stdout, stderr *os.File) error
+	// Restore gives the log holder what dyno-init kept of a dyno that it does not hold; the caller keeps its own.
+	Restore(ctx context.Context, id string, kept []*os.File) error
 	// SetReceivers says where the lines of a dyno go besides upstream, in each agent's life before the dyno's is led: the
 	// same again changes nothing. The error names no URL; the receivers that it does not concern are served.
 	SetReceivers(id string, from logs.Origin, receivers []logs.Receiver) error

@@ -58,7 +58,7 @@ func (l *Logs) reach(ctx context.Context) (*capture.Client, error) {
 	}
 	if l.child == 0 || capture.Reap(l.child) {
 		l.child = 0
-		if l.child, err = capture.Start(l.cfg.Capture, filepath.Join(l.cfg.SpoolDir, "capture.log")); err != nil {
+		if l.child, err = capture.Start(l.cfg.Capture, filepath.Join(filepath.Dir(l.cfg.Socket), "capture.log")); err != nil {
 			return nil, err
 		}
 		l.log.Info("capture started", "pid", l.child)
@@ -70,7 +70,7 @@ func (l *Logs) reach(ctx context.Context) (*capture.Client, error) {
 		}
 		if capture.Reap(l.child) {
 			l.child = 0
-			return nil, fmt.Errorf("capture ended at once, see capture.log in the spool: %w", err)
+			return nil, fmt.Errorf("capture ended at once, see capture.log beside its socket: %w", err)
 		}
 	}
 }
@@ -133,11 +133,11 @@ func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 			return fmt.Errorf("attach pipes: %w", err)
 		}
 	}
-	for k, fd := range l.holds() {
+	for k, fds := range l.holds() {
 		if !live[k.Dyno].Has(k.Stream) && err == nil {
-			err = c.Do(ctx, restoreMessage(k), []int{fd}, nil)
+			err = c.Do(ctx, restoreMessage(k), fds, nil)
 		}
-		closeAll([]int{fd})
+		closeAll(fds)
 	}
 	if err != nil {
 		return fmt.Errorf("restore pipes: %w", err)
@@ -167,25 +167,24 @@ func (l *Logs) attach(ctx context.Context, c *capture.Client, id string) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, s := range []Stream{Stdout, Stderr} {
-			if !m.Mask.Has(s) || len(fds) == 0 {
-				continue
+			if m.Mask.Has(s) && len(fds) >= 2 {
+				l.find(id).stream(s).keep(fds[0], fds[1])
+				fds = fds[2:]
 			}
-			l.find(id).stream(s).keep(fds[0])
-			fds = fds[1:]
 		}
 		closeAll(fds)
 	})
 }
 
-// holds gives a copy of every held read end, for the caller to close.
-func (l *Logs) holds() map[Key]int {
+// holds gives copies of what is held of every stream, for the caller to close.
+func (l *Logs) holds() map[Key][]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	held := map[Key]int{}
+	held := map[Key][]int{}
 	for _, d := range l.dynos {
 		for _, s := range d.streams {
 			if s.hold >= 0 {
-				held[s.Key] = duplicate(s.hold)
+				held[s.Key] = s.copies()
 			}
 		}
 	}

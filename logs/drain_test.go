@@ -265,9 +265,9 @@ func TestHoleIsToldAtItsPlace(t *testing.T) {
 		}
 	}
 	write("1\n2\n")
-	w.Drop(500, 5, morning)
+	w.Skip(spool.Lost{From: w.Offset(), Lines: 5, Since: morning}, w.Offset()+500)
 	write("3\n4\n")
-	w.Drop(500, 0, time.Time{}) // nobody counted
+	w.Skip(spool.Lost{From: w.Offset()}, w.Offset()+500) // nobody counted
 	if err := errors.Join(w.End(), w.Close()); err != nil {
 		t.Fatal(err)
 	}

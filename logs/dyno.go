@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"github.com/dynod/dynod/logs/spool"
@@ -43,6 +42,7 @@ type stream struct {
 	acked  int64 // everything below is delivered
 	end    int64 // position after the last byte heard of
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
+	stage  int   // and the pipe between it and the disk, -1 if there is none
 	queued bool  // waits for a turn or has it
 	news   bool  // there may be more than was there when its turn began
 	barred bool  // nothing of it is taken at present
@@ -68,7 +68,7 @@ func (l *Logs) find(id string) *dyno {
 		d.saved = cursor
 	}
 	for i, s := range spool.Streams {
-		st := &stream{Key: Key{id, s}, dyno: d, acked: cursor[s], hold: -1}
+		st := &stream{Key: Key{id, s}, dyno: d, acked: cursor[s], hold: -1, stage: -1}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.log.Warn("cursor unreadable: sending everything again", "dyno", id, "error", err)
 			st.acked, _, _ = spool.First(l.dir(id), s)
@@ -117,10 +117,8 @@ func (d *dyno) held() bool { return d.stream(Stdout).hold >= 0 || d.stream(Stder
 
 // release lets go of the pipe: its life is over. The caller holds Logs.mu.
 func (s *stream) release() {
-	if s.hold >= 0 {
-		_ = unix.Close(s.hold)
-	}
-	s.hold = -1
+	closeAll([]int{s.hold, s.stage})
+	s.hold, s.stage = -1, -1
 }
 
 // await returns when done says so, asked again after every change of the dyno; done runs with mu held. An unknown dyno

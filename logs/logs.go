@@ -186,8 +186,15 @@ func (l *Logs) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// captured tells whether capture ever wrote for a dyno.
+// captured tells whether capture has, or ever wrote, anything of a dyno.
 func (l *Logs) captured(id string) bool {
+	l.mu.Lock()
+	d := l.dynos[id]
+	held := d != nil && d.held()
+	l.mu.Unlock()
+	if held {
+		return true
+	}
 	for _, s := range []Stream{Stdout, Stderr} {
 		if _, err := os.Lstat(spool.Dir(l.dir(id), s)); err == nil {
 			return true

@@ -115,7 +115,7 @@ func TestRestore(t *testing.T) {
 		t.Fatalf("Holds before Restore: %v, %v", holds, err)
 	}
 	for range 2 {
-		if err := h.Restore(h.ctx(), id, p.KeepStdout, p.KeepStderr); err != nil {
+		if err := h.Restore(h.ctx(), id, p.Keep); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -443,8 +443,14 @@ func TestRemove(t *testing.T) {
 		p := h.open(id)
 		write(t, p.Stdout, "something\n")
 	}
-	if got, err := h.List(h.ctx()); err != nil || !slices.Equal(got, ids) {
-		t.Errorf("List: %v, %v", got, err)
+	for ctx := h.ctx(); ; { // capture makes the directories
+		got, err := h.List(ctx)
+		if err == nil && slices.Equal(got, ids) {
+			break
+		}
+		if err != nil || ctx.Err() != nil {
+			t.Fatalf("List: %v, %v", got, err)
+		}
 	}
 	for range 2 {
 		if err := h.Remove(h.ctx(), ids[0]); err != nil {

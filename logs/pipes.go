@@ -20,14 +20,17 @@ const (
 	askTimeout = 10 * time.Second
 )
 
-// Pipes are the streams of one life of a dyno. All four are the caller's to close. Stdout and Stderr are write ends:
-// end of file comes when the last copy of one is closed. KeepStdout and KeepStderr are read ends that nobody reads; held
-// beside the dyno they keep a writer from SIGPIPE, and Restore takes them.
-type Pipes struct{ Stdout, Stderr, KeepStdout, KeepStderr *os.File }
+// Pipes are the streams of one life of a dyno. All are the caller's to close. Stdout and Stderr are write ends: end of file
+// comes when the last copy of one is closed. Keep is what holds what was written and is not on disk yet; held beside the dyno it
+// keeps a writer from SIGPIPE, and Restore takes it.
+type Pipes struct {
+	Stdout, Stderr *os.File
+	Keep           []*os.File
+}
 
-// Close closes all four.
+// Close closes all of them.
 func (p Pipes) Close() {
-	for _, f := range []*os.File{p.Stdout, p.Stderr, p.KeepStdout, p.KeepStderr} {
+	for _, f := range append([]*os.File{p.Stdout, p.Stderr}, p.Keep...) {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -71,9 +74,9 @@ func (l *Logs) settle(ctx context.Context, id string) error {
 	return ctx.Err()
 }
 
-// begin takes the descriptors of an answer: write ends of out and err, then their read ends.
+// begin takes the descriptors of an answer: of out and err the write ends, then the read ends, then the stages.
 func (l *Logs) begin(id string, fds []int) Pipes {
-	if len(fds) != 4 {
+	if len(fds) != 6 {
 		closeAll(fds)
 		return Pipes{}
 	}
@@ -82,19 +85,20 @@ func (l *Logs) begin(id string, fds []int) Pipes {
 	d := l.find(id)
 	d.finished = false
 	for i, s := range []Stream{Stdout, Stderr} {
-		d.stream(s).keep(duplicate(fds[2+i]))
+		d.stream(s).keep(duplicate(fds[2+i]), duplicate(fds[4+i]))
 	}
 	d.tell()
-	return Pipes{
-		Stdout: os.NewFile(uintptr(fds[0]), "stdout"), Stderr: os.NewFile(uintptr(fds[1]), "stderr"),
-		KeepStdout: os.NewFile(uintptr(fds[2]), "stdout"), KeepStderr: os.NewFile(uintptr(fds[3]), "stderr"),
+	p := Pipes{Stdout: os.NewFile(uintptr(fds[0]), "stdout"), Stderr: os.NewFile(uintptr(fds[1]), "stderr")}
+	for _, fd := range fds[2:] {
+		p.Keep = append(p.Keep, os.NewFile(uintptr(fd), "kept"))
 	}
+	return p
 }
 
-// keep holds a read end in place of the one before.
-func (s *stream) keep(fd int) {
+// keep holds a read end and its stage, -1 without one, in place of those before.
+func (s *stream) keep(fd, stage int) {
 	s.release()
-	s.hold = fd
+	s.hold, s.stage = fd, stage
 }
 
 func duplicate(fd int) int {
@@ -107,26 +111,33 @@ func duplicate(fd int) int {
 
 func closeAll(fds []int) {
 	for _, fd := range fds {
-		_ = unix.Close(fd)
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 	}
 }
 
-// Restore hands capture the read ends of a dyno's pipes, for when capture and agent were both gone meanwhile; the
-// files stay the caller's. A nil file, and a stream that capture already reads, is left out.
-func (l *Logs) Restore(ctx context.Context, id string, stdout, stderr *os.File) error {
+// Restore hands capture what was kept of a dyno's pipes, for when capture and agent were both gone meanwhile; the files
+// stay the caller's. They are in the order of Pipes.Keep, of which the stages may be missing. A stream that capture
+// already reads is left out.
+func (l *Logs) Restore(ctx context.Context, id string, kept []*os.File) error {
 	if err := checkID(id); err != nil {
 		return err
+	}
+	if len(kept) != 2 && len(kept) != 4 {
+		return fmt.Errorf("restore streams: %d files: %w", len(kept), errdefs.ErrInvalidArgument)
 	}
 	if _, err := l.connected(ctx); err != nil {
 		return err
 	}
-	for s, f := range map[Stream]*os.File{Stdout: stdout, Stderr: stderr} {
-		if f == nil {
-			continue
+	for i, s := range []Stream{Stdout, Stderr} {
+		fd, stage := int(kept[i].Fd()), -1
+		if len(kept) == 4 {
+			stage = int(kept[2+i].Fd())
 		}
-		if m, fd, ok := l.restoring(Key{id, s}, int(f.Fd())); ok {
-			err := l.ask(ctx, m, []int{fd}, nil)
-			if closeAll([]int{fd}); err != nil {
+		if m, fds := l.restoring(Key{id, s}, fd, stage); fds != nil {
+			err := l.ask(ctx, m, fds, nil)
+			if closeAll(fds); err != nil {
 				return fmt.Errorf("restore streams: %w", err)
 			}
 		}
@@ -134,17 +145,26 @@ func (l *Logs) Restore(ctx context.Context, id string, stdout, stderr *os.File) 
 	return nil
 }
 
-// restoring holds a read end before capture is asked to read it, so that whatever fails the next connection asks
-// again. It gives the request and a descriptor to send and close, or false if the stream is held already.
-func (l *Logs) restoring(k Key, fd int) (capture.Message, int, bool) {
+// restoring holds descriptors before capture is asked to read them, so that whatever fails the next connection asks
+// again. It gives the request and descriptors to send and close, none if the stream is held already.
+func (l *Logs) restoring(k Key, fd, stage int) (capture.Message, []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.find(k.Dyno).stream(k.Stream)
 	if s.hold >= 0 {
-		return capture.Message{}, -1, false
+		return capture.Message{}, nil
 	}
-	s.keep(duplicate(fd))
-	return restoreMessage(k), duplicate(fd), true
+	s.keep(duplicate(fd), duplicate(stage))
+	return restoreMessage(k), s.copies()
+}
+
+// copies duplicates what is held.
+func (s *stream) copies() []int {
+	fds := []int{duplicate(s.hold)}
+	if s.stage >= 0 {
+		fds = append(fds, duplicate(s.stage))
+	}
+	return fds
 }
 
 func restoreMessage(k Key) capture.Message {

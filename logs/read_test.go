@@ -43,7 +43,7 @@ func filled(t *testing.T, dir string, segment int64, chunks int, rng *rand.Rand)
 			mark := filepath.Join(dir, id, []string{"out", "err"}[n], fmt.Sprintf("%016x.eof", w.Offset()))
 			err = errors.Join(err, os.Chtimes(mark, at, at)) // it dates a loss before it
 		case 1:
-			w.Drop(int64(rng.IntN(5000))+1, 7, at)
+			w.Skip(spool.Lost{From: w.Offset(), Lines: 7, Since: at}, w.Offset()+int64(rng.IntN(5000))+1)
 		case 2:
 			err = w.Append(bytes.Repeat([]byte("y"), rng.IntN(25_000)+1), at)
 		default:

@@ -171,9 +171,11 @@ func TestAttachedCommandLogsNothing(t *testing.T) {
 		if got := d.out.all(h.ctx, t) + d.err.all(h.ctx, t); got != "" {
 			t.Errorf("logged %q", got)
 		}
-		stdout, stderr, err := h.Pipes(h.ctx, d.ID)
+		kept, err := h.Kept(h.ctx, d.ID)
 		must(t, err)
-		must(t, errors.Join(stdout.Close(), stderr.Close()))
+		for _, f := range kept {
+			must(t, f.Close())
+		}
 		must(t, d.launchPlan(runtime.Plan{Args: []string{"true"}, Dir: "/", Attach: &a}))
 		if d.stdio != nil {
 			t.Error("a second launch took over what the first one talks through")

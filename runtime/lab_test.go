@@ -178,7 +178,7 @@ func (d *dyno) launch(args ...string) error {
 func (d *dyno) launchPlan(plan runtime.Plan) error {
 	d.t.Helper()
 	d.out, d.err = newOutput(d.t), newOutput(d.t)
-	plan.Stdout, plan.KeepStdout, plan.Stderr, plan.KeepStderr = d.out.w, d.out.r, d.err.w, d.err.r
+	plan.Stdout, plan.Stderr, plan.Keep = d.out.w, d.err.w, []*os.File{d.out.r, d.err.r, d.out.r, d.err.r}
 	stdio, err := d.Launch(d.ctx, d.ID, plan)
 	d.stdio = stdio
 	_ = d.out.w.Close()

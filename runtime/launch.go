@@ -25,8 +25,8 @@ type Plan struct {
 	Dir     string   // working directory
 	Rlimits []Rlimit
 
-	Stdout, Stderr         *os.File // write ends of pipes; they become the dyno's, to be opened again by their names
-	KeepStdout, KeepStderr *os.File // read ends of the same pipes, which dyno-init holds open as long as it lives
+	Stdout, Stderr *os.File   // write ends of pipes; they become the dyno's, to be opened again by their names
+	Keep           []*os.File // four that dyno-init holds open as long as it lives: the read ends first
 
 	Attach *Attach // not nil: the command talks to a caller, and the pipes above stay empty
 }
@@ -100,11 +100,11 @@ func (r *Runtime) newLaunching(id string, plan Plan) (*launching, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &launching{payload: payload, logs: []*os.File{
-		launch.StdoutFD: plan.Stdout, launch.StderrFD: plan.Stderr,
-		launch.KeepStdoutFD: plan.KeepStdout, launch.KeepStderrFD: plan.KeepStderr,
-	}}
-	if err := give(owner, l.logs...); err != nil {
+	if len(plan.Keep) != launch.Kept {
+		return nil, fmt.Errorf("%w: %d files to keep instead of %d", errdefs.ErrInvalidArgument, len(plan.Keep), launch.Kept)
+	}
+	l := &launching{payload: payload, logs: append([]*os.File{plan.Stdout, plan.Stderr}, plan.Keep...)}
+	if err := give(owner, plan.Stdout, plan.Stderr); err != nil {
 		return nil, err
 	}
 	if err := block(plan.Stdout, plan.Stderr); err != nil {

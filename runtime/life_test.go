@@ -239,7 +239,7 @@ func TestPipesAreTakenBack(t *testing.T) {
 	h := newHost(t)
 	d := h.created(h.slug(nil))
 	must(t, h.Start(h.ctx, d.ID))
-	if _, _, err := h.Pipes(h.ctx, d.ID); !errdefs.IsNotFound(err) {
+	if _, err := h.Kept(h.ctx, d.ID); !errdefs.IsNotFound(err) {
 		t.Errorf("pipes before a plan: %v", err)
 	}
 	outR, outW, err := os.Pipe()
@@ -248,17 +248,22 @@ func TestPipesAreTakenBack(t *testing.T) {
 	must(t, err)
 	_, err = h.Launch(h.ctx, d.ID, runtime.Plan{
 		Args: []string{"sh", "-c", "echo kept; echo also >&2; sleep 1000"}, Env: []string{"PATH=/bin"}, Dir: "/",
-		Stdout: outW, Stderr: errW, KeepStdout: outR, KeepStderr: errR,
+		Stdout: outW, Stderr: errW, Keep: []*os.File{outR, errR, outR, errR},
 	})
 	must(t, err)
 	for _, f := range []*os.File{outR, outW, errR, errW} {
 		must(t, f.Close()) // whoever held the pipes on the host is gone
 	}
 	h.restart()
-	stdout, stderr, err := h.Pipes(h.ctx, d.ID)
+	kept, err := h.Kept(h.ctx, d.ID)
 	must(t, err)
-	defer stdout.Close()
-	defer stderr.Close()
+	for _, f := range kept {
+		defer f.Close()
+	}
+	if len(kept) != 4 {
+		t.Fatalf("%d files are kept", len(kept))
+	}
+	stdout, stderr := kept[0], kept[3]
 	buffer := make([]byte, 16)
 	n, err := stdout.Read(buffer)
 	if err != nil || string(buffer[:n]) != "kept\n" {

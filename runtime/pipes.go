@@ -12,41 +12,53 @@ import (
 	"github.com/dynod/dynod/runtime/launch"
 )
 
-// Pipes opens the read ends of a dyno's output once more, from those that dyno-init keeps. They do not block, and
-// are the caller's. NotFound if the dyno has ended or never had a plan.
-func (r *Runtime) Pipes(ctx context.Context, id string) (stdout, stderr *os.File, err error) {
+// Kept takes copies of what dyno-init keeps for the plan's Keep. They are the caller's. NotFound if the dyno has ended or
+// never had a plan. An older dyno-init has the read ends alone.
+func (r *Runtime) Kept(ctx context.Context, id string) (kept []*os.File, err error) {
 	p, err := r.process(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	stdout, err = openPipe(p, launch.KeepFD)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open stdout of dyno %s: %w", id, err)
+	for i := range launch.Kept {
+		file, err := p.pipe(launch.KeepFD + i)
+		if errdefs.IsNotFound(err) && i == readEnds {
+			return kept, nil
+		}
+		if err != nil {
+			for _, f := range kept {
+				_ = f.Close()
+			}
+			return nil, fmt.Errorf("take pipes of dyno %s: %w", id, err)
+		}
+		kept = append(kept, file)
 	}
-	stderr, err = openPipe(p, launch.KeepFD+1)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open stderr of dyno %s: %w", id, err), stdout.Close())
-	}
-	return stdout, stderr, nil
+	return kept, nil
 }
 
-func openPipe(p *process, number int) (*os.File, error) {
-	path := fmt.Sprintf("/proc/%d/fd/%d", p.pid, number)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-		return nil, fmt.Errorf("open %s: %w", path, errdefs.ErrNotFound)
+// readEnds are the first of what is kept.
+const readEnds = 2
+
+// pipe takes a copy of a descriptor. To open it once more would wait for its lock, which a write to a disk that hangs may
+// have.
+func (p *process) pipe(number int) (file *os.File, err error) {
+	fd := -1
+	err = p.control(func(process int) (err error) {
+		fd, err = unix.PidfdGetfd(process, number, 0)
+		return err
+	})
+	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("take descriptor %d: %w", number, errdefs.ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("take descriptor %d: %w", number, err)
 	}
-	file := os.NewFile(uintptr(fd), path)
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
-		return nil, errors.Join(fmt.Errorf("look at %s: %w", path, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("look at descriptor %d: %w", number, err), unix.Close(fd))
 	}
-	// The number may have been another process's by then, and what it has there anything.
-	if stat.Mode&unix.S_IFMT != unix.S_IFIFO || p.ended() {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, errdefs.ErrNotFound), file.Close())
+	// What dyno-init has there without a plan may be anything.
+	if stat.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return nil, errors.Join(fmt.Errorf("take descriptor %d: %w", number, errdefs.ErrNotFound), unix.Close(fd))
 	}
-	return file, nil
+	return os.NewFile(uintptr(fd), "kept"), nil
 }

@@ -63,7 +63,7 @@ func (l *Logs) Holds(_ context.Context, id string) (bool, error) {
 }
 
 // Restore takes nothing.
-func (l *Logs) Restore(_ context.Context, id string, _, _ *os.File) error {
+func (l *Logs) Restore(_ context.Context, id string, _ []*os.File) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held[id] = true

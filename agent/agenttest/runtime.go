@@ -303,22 +303,18 @@ func (r *Runtime) PID(_ context.Context, id string) (int, error) {
 	return fakePID, err
 }
 
-// Pipes are there once the plan is.
-func (r *Runtime) Pipes(_ context.Context, id string) (stdout, stderr *os.File, err error) {
+// Kept is nothing, once the plan is there.
+func (r *Runtime) Kept(_ context.Context, id string) ([]*os.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, err := r.find(id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if c.plan == nil || c.state != runtime.StateRunning {
-		return nil, nil, fmt.Errorf("pipes of %s: %w", id, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("pipes of %s: %w", id, errdefs.ErrNotFound)
 	}
-	if stdout, err = os.Open(os.DevNull); err != nil {
-		return nil, nil, err
-	}
-	stderr, err = os.Open(os.DevNull)
-	return stdout, stderr, err
+	return nil, nil
 }
 
 // List is all containers.

@@ -88,12 +88,15 @@ func children() bool {
 	return !errors.Is(err, unix.ECHILD)
 }
 
-// launch carries the first plan out. The descriptors are init's afterwards: the read ends of the log pipes are kept, the
+// launch carries the first plan out. The descriptors are init's afterwards: what is to be kept is kept, the
 // command's ends of everything closed, so that it ends with the dyno's last writer. The terminal is the caller's.
 func (d *dyno) launch(plan launch.Plan, fds []int) (now state, terminal int) {
 	terminal = none
 	defer func() { shut(fds[launch.StdoutFD], fds[launch.StderrFD]); shut(fds[launch.LogPipes:]...) }()
-	err := errors.Join(keep(fds[launch.KeepStdoutFD], launch.KeepFD), keep(fds[launch.KeepStderrFD], launch.KeepFD+1))
+	var err error
+	for i, fd := range fds[launch.KeptFD:launch.LogPipes] {
+		err = errors.Join(err, keep(fd, launch.KeepFD+i))
+	}
 	if err == nil {
 		err = limit(plan.Rlimits)
 	}

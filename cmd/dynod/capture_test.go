@@ -34,7 +34,7 @@ func TestCaptureMemory(t *testing.T) {
 	say := func(text []byte, times int, pause time.Duration) {
 		for range times {
 			for i, fd := range fds {
-				if i%4 >= 2 { // a read end
+				if i%6 >= 2 { // not a write end
 					continue
 				}
 				if _, err := unix.Write(fd, text); err != nil {
@@ -77,9 +77,14 @@ func TestCaptureTakesKept(t *testing.T) {
 	_ = r.Close()
 	_ = manager.SetReadDeadline(time.Now().Add(10 * time.Second))
 	buf := make([]byte, 1000)
-	n, err := manager.Read(buf)
-	if want := "FDSTOREREMOVE=1\nFDNAME=" + name; err != nil || string(buf[:n]) != want {
-		t.Errorf("at the end of the pipe the manager hears %q, %v, want %q", buf[:n], err, want)
+	for want := "FDSTOREREMOVE=1\nFDNAME=" + name; ; {
+		n, err := manager.Read(buf)
+		if err != nil {
+			t.Fatalf("at the end of the pipe the manager does not hear %q: %v", want, err)
+		}
+		if string(buf[:n]) == want {
+			return
+		}
 	}
 }
 

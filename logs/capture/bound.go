@@ -3,8 +3,6 @@ package capture
 import (
 	"math"
 	"time"
-
-	"github.com/dynod/dynod/logs/spool"
 )
 
 const (
@@ -17,7 +15,6 @@ const (
 
 // quota is a dyno's part of the spool. Once it is used up it stays so for a while: one hole instead of many.
 type quota struct {
-	dir     string
 	limit   int64 // bytes in the spool
 	step    int64 // of them free before there is room again
 	used    int64
@@ -30,27 +27,34 @@ type quota struct {
 	dry    bool
 }
 
-// room is how many bytes the dyno may write now, if its host has room for limit bytes of it.
-func (q *quota) room(now time.Time, limit int64) int64 {
-	return min(q.space(now, min(q.limit, limit)), q.allowance(now))
+// room is how many bytes the dyno may write now, if its host has room for limit bytes of it. It may not be known: then
+// counted is to be told first.
+func (q *quota) room(now time.Time, limit int64) (n int64, known bool) {
+	n, known = q.space(now, limit)
+	return min(n, q.allowance(now)), known
 }
 
 // space is what is left of the dyno's part of the spool.
-func (q *quota) space(now time.Time, limit int64) int64 {
-	if !q.checked.IsZero() && !q.full && q.used < limit {
-		return limit - q.used
+func (q *quota) space(now time.Time, limit int64) (n int64, known bool) {
+	limit = min(limit, q.limit)
+	switch {
+	case !q.checked.IsZero() && !q.full && q.used < limit:
+		return limit - q.used, true
+	case now.Sub(q.checked) >= recount:
+		return 0, false
+	case q.full:
+		return 0, true
 	}
-	if now.Sub(q.checked) >= recount {
-		used, err := spool.Usage(q.dir)
-		if err == nil {
-			q.used = used
-		}
-		q.checked, q.full = now, q.used > limit-min(q.step, limit/4)
+	return max(0, limit-q.used), true
+}
+
+// counted says what the dyno has in the spool; -1: it could not be seen.
+func (q *quota) counted(used int64, now time.Time, limit int64) {
+	if used >= 0 {
+		q.used = used
 	}
-	if q.full {
-		return 0
-	}
-	return max(0, limit-q.used)
+	limit = min(limit, q.limit)
+	q.checked, q.full = now, q.used > limit-min(q.step, limit/4)
 }
 
 // allowance is what the dyno may write at its rate: a token bucket.
@@ -72,8 +76,11 @@ func (q *quota) allowance(now time.Time) int64 {
 	return q.tokens
 }
 
-// spent takes n bytes from the rate; the files grew by grown.
-func (q *quota) spent(n, grown int64) {
-	q.used += grown
+// spent takes n bytes, which are to be written, from the rate and the space.
+func (q *quota) spent(n int64) {
 	q.tokens -= n
+	q.used += n
 }
+
+// grew says that the files grew by n bytes that were not spent.
+func (q *quota) grew(n int64) { q.used += n }

@@ -23,7 +23,10 @@ type flooding struct {
 	errs int
 }
 
-func flood(t testing.TB, c *capture.Client) *flooding {
+func flood(t testing.TB, c *capture.Client) *flooding { return floodBy(t, c, talk) }
+
+// floodBy has somebody write to the dyno's standard output.
+func floodBy(t testing.TB, c *capture.Client, talk func(testing.TB, int) *talker) *flooding {
 	f := &flooding{id: uuid.NewString()}
 	out, errs := begin(t, c, f.id)
 	f.talker, f.errs = talk(t, out), errs

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs/spool"
@@ -53,21 +52,23 @@ func (c Config) withDefaults() Config {
 
 // Run serves until ctx ends, then returns nil; what is in the pipes stays there for the next capture. A listener (of
 // packets, from socket activation) is used if given, otherwise the socket is made; Run does not close the listener.
-// Another capture on the same spool is errdefs.ErrAlreadyExists.
+// Another capture with the same socket is errdefs.ErrAlreadyExists; for one that was killed and is not gone yet the spool
+// waits, the dynos do not.
 func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.Logger) error {
 	cfg = cfg.withDefaults()
-	lock, err := lockSpool(cfg.SpoolDir, log)
+	lock, err := takeLock(filepath.Dir(cfg.Socket))
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
 	fd, err := listenFD(cfg, listener)
 	if err != nil {
-		return fmt.Errorf("listen for agent: %w", err)
+		return errors.Join(fmt.Errorf("listen for agent: %w", err), lock.file.Close())
 	}
-	s, err := newServer(cfg, fd, log)
+	log, ended := newRecorder(log)
+	defer ended()
+	s, err := newServer(cfg, fd, lock, log)
 	if err != nil {
-		return err
+		return errors.Join(err, lock.file.Close())
 	}
 	defer s.close()
 	s.adopt(cfg.Kept)
@@ -80,7 +81,7 @@ func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() { defer close(watched); s.host.run(ctx) }()
-	defer func() { cancel(); <-watched }()
+	defer func() { cancel(); within(lastPatience, watched) }()
 	return s.run(ctx)
 }
 
@@ -93,24 +94,6 @@ func notePid(path string) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-// lockSpool keeps other captures away. A disk that takes no lock is no reason not to read the dynos' pipes.
-func lockSpool(dir string, log *slog.Logger) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		log.Warn("the spool cannot be made", "error", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "capture.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err == nil {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("lock spool: another capture runs: %w", errdefs.ErrAlreadyExists), f.Close())
-	}
-	if err != nil {
-		log.Warn("the spool cannot be locked", "error", err)
-	}
-	return f, nil
 }
 
 // listenFD gives a non-blocking listening socket.

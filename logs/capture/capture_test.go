@@ -89,7 +89,7 @@ func TestRequests(t *testing.T) {
 	c, changes := s.dial()
 	id := uuid.NewString()
 	_, fds, err := do(t, c, capture.Message{Kind: capture.Open, ID: id})
-	if err != nil || len(fds) != 4 {
+	if err != nil || len(fds) != 6 {
 		t.Fatalf("open: %d files, %v", len(fds), err)
 	}
 	if size, err := unix.FcntlInt(uintptr(fds[0]), unix.F_GETPIPE_SZ, 0); err != nil || os.Geteuid() == 0 && size != 1<<20 {
@@ -103,7 +103,7 @@ func TestRequests(t *testing.T) {
 	if err != nil || len(list.Entries) != 2 || list.Entries[0] != (capture.Entry{ID: id, Stream: spool.Stdout, End: 5, Live: true}) {
 		t.Errorf("list: %+v, %v", list.Entries, err)
 	}
-	if got, files, err := do(t, c, capture.Message{Kind: capture.Attach, ID: id}); err != nil || len(files) != 2 ||
+	if got, files, err := do(t, c, capture.Message{Kind: capture.Attach, ID: id}); err != nil || len(files) != 4 ||
 		!got.Mask.Has(spool.Stdout) || !got.Mask.Has(spool.Stderr) {
 		t.Errorf("attach: %d files, %v", len(files), err)
 	}
@@ -208,7 +208,7 @@ func TestListInPages(t *testing.T) {
 	}
 	for range n {
 		_, fds, err := do(t, c, capture.Message{Kind: capture.Open, ID: uuid.NewString()})
-		if err != nil || len(fds) != 4 {
+		if err != nil || len(fds) != 6 {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +285,7 @@ func TestStartedProcess(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = unix.Close(leaky[0]), unix.Close(leaky[1]) })
 	pid, err := capture.Start([]string{"/bin/sh", "-c", "exec ls -l /proc/self/fd >&2"}, log)
-	if err != nil {
+	if err != nil || pid <= 1 {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); !capture.Reap(pid); {

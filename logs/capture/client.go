@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -29,16 +30,52 @@ type call struct {
 	done   chan error
 }
 
-// Dial connects to the capture that listens on socket. A socket that nobody listens on is errdefs.ErrUnavailable.
+// Dial connects to the capture that listens on socket. A socket that nobody listens on, or only a process that is dying,
+// is errdefs.ErrUnavailable.
 func Dial(ctx context.Context, socket string) (*Client, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", socket)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+	// The queue of a dying one, which takes nobody, is full at last.
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN) {
 		return nil, fmt.Errorf("dial capture: %w", errors.Join(errdefs.ErrUnavailable, err))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dial capture: %w", err)
 	}
-	return &Client{conn: conn.(*net.UnixConn), open: map[uint32]*call{}}, nil
+	c := &Client{conn: conn.(*net.UnixConn), open: map[uint32]*call{}}
+	if c.dead() {
+		return nil, errors.Join(fmt.Errorf("dial capture: it is dying: %w", errdefs.ErrUnavailable), conn.Close())
+	}
+	return c, nil
+}
+
+// dead tells whether capture was killed, though a write that hangs keeps its end of the connection open.
+func (c *Client) dead() bool {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	_ = raw.Control(func(fd uintptr) { peer, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return peer != nil && dying(int(peer.Pid))
+}
+
+// lookEvery is how often a client looks whether capture is dead.
+const lookEvery = time.Second
+
+// look closes the connection to a dead capture, until done.
+func (c *Client) look(done <-chan struct{}) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if c.dead() {
+				c.Close()
+			}
+		case <-done:
+			return
+		}
+	}
 }
 
 // Do asks and waits for the answer, which settle gets if it is no refusal: on the goroutine of Serve, before any later
@@ -83,6 +120,9 @@ func (c *Client) send(m Message, files []int, settle func(Message, []int)) (<-ch
 // order. It is called once.
 func (c *Client) Serve(ctx context.Context, changes func([]Entry)) error {
 	defer context.AfterFunc(ctx, c.Close)()
+	done := make(chan struct{})
+	defer close(done)
+	go c.look(done)
 	buf, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*maxFiles))
 	for {
 		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)

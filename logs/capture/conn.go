@@ -95,8 +95,7 @@ func (s *server) serve(m Message, files []int) (Message, outgoing, error) {
 	case List:
 		return Message{Entries: s.list(m.ID)}, outgoing{}, nil
 	case Forget:
-		s.forget(m.ID)
-		return Message{}, outgoing{}, nil
+		return Message{}, outgoing{}, s.forget(m.ID)
 	}
 	return Message{}, outgoing{}, invalid("kind")
 }
@@ -105,39 +104,53 @@ func (s *server) serve(m Message, files []int) (Message, outgoing, error) {
 // kept, what comes later is not.
 func (s *server) open(id string) (outgoing, error) {
 	var out outgoing
+	var stages []int
 	for _, stream := range captured {
-		if p := s.streams[key{id, stream}]; p != nil {
-			s.pump(p, perPipe)
-		}
-		if p := s.streams[key{id, stream}]; p != nil {
-			s.finish(p)
+		k := key{id, stream}
+		if p := s.streams[k]; p != nil && !p.eof {
+			s.end(p)
 		}
 		fds, err := newPipe()
 		if err != nil {
 			return out, fmt.Errorf("make pipe: %w", err)
 		}
 		out.mine = append(out.mine, fds[1])
-		if err := s.begin(key{id, stream}, fds[0]); err != nil {
+		p, err := s.add(k, fds[0], -1)
+		if err != nil {
 			return out, err
 		}
-		out.shared = append(out.shared, fds[0])
+		s.begin(p)
+		out.shared, stages = append(out.shared, p.fd), append(stages, p.stage)
 	}
+	out.shared = append(out.shared, stages...)
+	s.work()
 	return out, nil
 }
 
-// begin reads the pipe of a new life; what is in the spool belongs to an older one, whose end may not be marked yet.
-func (s *server) begin(k key, fd int) error {
-	if err := s.add(k, fd); err != nil {
-		return err
+// end finishes a stream that may have a writer.
+func (s *server) end(p *pipe) {
+	for range 4 { // it may have to be opened, its space to be asked for, and a hole to be counted before
+		if s.pump(p, pipeBytes); p.eof {
+			return
+		}
+		s.work()
 	}
-	s.store.keep(k, fd)
-	if w := s.streams[k].writer; w.Offset() > 0 {
-		_ = w.End() // an error comes again with the first byte
-	}
-	return nil
+	_ = s.discard(p) // what could not be staged
+	s.finish(p)
 }
 
-// restore reads given pipes; of those that are read already the descriptors are left to the caller to close.
+// begin says that the pipe is that of a new life.
+func (s *server) begin(p *pipe) {
+	s.store.keep(p.key, p.fd, p.stage)
+	if p.opened {
+		p.due = p.due || p.place() > 0
+	} else {
+		p.fresh = true
+	}
+}
+
+// restore reads given pipes, each followed by its stage if that is there; of those that are read already the
+// descriptors are left to the caller to close.
 func (s *server) restore(m Message, files []int) error {
 	next := 0
 	for _, stream := range captured {
@@ -147,33 +160,43 @@ func (s *server) restore(m Message, files []int) error {
 		if next == len(files) || !isPipe(files[next]) {
 			return invalid("descriptors")
 		}
-		fd := &files[next]
-		next++
-		if s.streams[key{m.ID, stream}] != nil {
+		given := files[next : next+1]
+		if next++; next < len(files) && isStage(files[next]) {
+			given = files[next-1 : next+1]
+			next++
+		}
+		if p := s.streams[key{m.ID, stream}]; p != nil && !p.eof {
 			continue
 		}
-		taken := *fd
-		*fd = -1
-		if err := s.add(key{m.ID, stream}, taken); err != nil {
+		if err := s.take(key{m.ID, stream}, given); err != nil {
 			return err
 		}
-		s.store.keep(key{m.ID, stream}, taken)
 	}
 	return nil
 }
 
-func isPipe(fd int) bool {
-	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+// take reads a pipe that was given, with its stage if that came; both are -1 in files afterwards.
+func (s *server) take(k key, files []int) error {
+	fd, stage := files[0], -1
+	files[0] = -1
+	if len(files) > 1 {
+		stage, files[1] = files[1], -1
+	}
+	p, err := s.add(k, fd, stage)
+	if err == nil {
+		s.store.keep(k, p.fd, p.stage)
+	}
+	return err
 }
 
+// attach gives the descriptors of the dyno's streams, each one's read end and stage.
 func (s *server) attach(id string) (Mask, outgoing) {
 	var mask Mask
 	var out outgoing
 	for _, stream := range captured {
-		if p := s.streams[key{id, stream}]; p != nil {
+		if p := s.streams[key{id, stream}]; p != nil && p.fd >= 0 {
 			mask = mask.With(stream)
-			out.shared = append(out.shared, p.fd)
+			out.shared = append(out.shared, p.fd, p.stage)
 		}
 	}
 	return mask, out
@@ -189,7 +212,7 @@ func (s *server) list(after string) []Entry {
 		if len(entries) >= maxEntries-1 && entries[len(entries)-1].ID != k.id {
 			break
 		}
-		entries = append(entries, Entry{ID: k.id, Stream: k.stream, End: s.streams[k].writer.Offset(), Live: true})
+		entries = append(entries, Entry{ID: k.id, Stream: k.stream, End: s.streams[k].last(), Live: true})
 	}
 	return entries
 }
@@ -201,30 +224,39 @@ func compare(a, b key) int {
 	return int(a.stream) - int(b.stream)
 }
 
-func (s *server) forget(id string) {
+// forget stops reading the dyno. A disk that is at work for it has to be asked again later: what it makes would come
+// back after the dyno is gone.
+func (s *server) forget(id string) error {
+	s.work()
 	for _, stream := range captured {
-		k := key{id, stream}
-		for _, p := range []*pipe{s.streams[k], s.ended[k]} {
+		for _, p := range []*pipe{s.streams[key{id, stream}], s.ended[key{id, stream}]} {
 			if p == nil {
 				continue
 			}
-			_ = p.writer.Close()
+			if p.busy {
+				return fmt.Errorf("the spool's disk hangs: %w", errdefs.ErrUnavailable)
+			}
 			p.hole.remove()
-			p.hole = nil
+			p.hole, p.due, p.eof = nil, false, true
+			s.conclude(p)
 		}
+	}
+	s.work()
+	for _, stream := range captured {
+		k := key{id, stream}
 		if p := s.streams[k]; p != nil {
-			s.store.remove(k)
-			s.drop(p)
+			return fmt.Errorf("the spool's disk hangs: %w", errdefs.ErrUnavailable)
 		}
 		delete(s.ended, k)
 		delete(s.changed, k)
 	}
+	return nil
 }
 
 // note remembers a stream's state for the agent.
-func (s *server) note(p *pipe, live bool) {
+func (s *server) note(p *pipe) {
 	if s.conn >= 0 {
-		s.changed[p.key] = change{pipe: p, live: live}
+		s.changed[p.key] = change{pipe: p, live: s.streams[p.key] == p}
 	}
 }
 
@@ -247,7 +279,7 @@ func (s *server) tell() {
 		if !c.due(s.now) {
 			continue
 		}
-		m.Entries = append(m.Entries, Entry{ID: k.id, Stream: k.stream, End: c.pipe.writer.Offset(), Live: c.live})
+		m.Entries = append(m.Entries, Entry{ID: k.id, Stream: k.stream, End: c.pipe.last(), Live: c.live})
 		if len(m.Entries) < maxEntries {
 			continue
 		}
@@ -291,7 +323,7 @@ func refusal(err error) Message {
 	switch {
 	case errdefs.IsInvalidArgument(err):
 		m.Code = Invalid
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.EDQUOT):
+	case errdefs.IsUnavailable(err), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.EDQUOT):
 		m.Code = Unavailable
 	}
 	return m

@@ -1,20 +1,22 @@
 package capture
 
+import "github.com/dynod/dynod/logs/spool"
+
 // SendRaw lets the tests break the protocol.
 func (c *Client) SendRaw(b []byte) error {
 	_, err := c.conn.Write(b)
 	return err
 }
 
-// For the tests of what outlives a capture.
-var MakeHole = makeHole
+// MakeHole begins a hole whose file is at path.
+func MakeHole(path string, l spool.Lost) (*hole, error) { return makeHole(path, l) }
 
 // LoadHole finds a hole as the next capture does.
 func LoadHole(path string) (*hole, error) { return loadHole(path, make([]byte, 3)) }
 
 // Take discards from a pipe.
-func (h *hole) Take(pipe int, limit int64) (n, lines int64, err error) {
-	return h.take(pipe, limit, make([]byte, 3))
+func (h *hole) Take(pipe int, limit int64) (int64, error) {
+	return h.take(pipe, limit, -1, make([]byte, 3))
 }
 
 // Remove gives it up.
@@ -27,4 +29,25 @@ func (h *hole) End() int64 { return h.end() }
 func KeyName(name string) (string, bool) {
 	k, ok := parseKey(name)
 	return k.name(), ok
+}
+
+// Waiting is how many notices wait when a manager takes none while so many dynos begin and end.
+func Waiting(dynos int, socket string, id func() string) (int, error) {
+	s, err := newStore(socket)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	for range dynos {
+		k := key{id(), spool.Stdout}
+		s.keep(k, s.fd, s.fd)
+		s.remove(k)
+	}
+	return len(s.waiting), nil
+}
+
+// Resume finds the place of a hole of so many bytes.
+func (h *hole) Resume(size, tail, staged int64) bool {
+	h.size = size
+	return h.resume(tail, staged)
 }

@@ -30,20 +30,25 @@ type hole struct {
 	path    string
 	size    int64 // bytes discarded
 	counted int64 // of them, those that Lines counts
-	stuck   bool  // takes no more
+	stuck   bool  // its file takes no more: bytes are counted here alone, lines are not
 }
 
+// unknown is the beginning of a hole while it is not known where the stream stands: it begins after what is in the stage.
+const unknown = -1
+
+// makeHole gives a hole in any case; after an error it is stuck.
 func makeHole(path string, l spool.Lost) (*hole, error) {
+	h := &hole{Lost: l, fd: -1, path: path, stuck: true}
 	flags := unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC | unix.O_CLOEXEC | unix.O_NOFOLLOW
 	fd, err := unix.Open(path, flags, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("make hole: %w", err)
+		return h, fmt.Errorf("make hole: %w", err)
 	}
-	h := &hole{Lost: l, fd: fd, path: path}
+	h.fd = fd
 	if err := h.record(); err != nil {
-		h.remove()
-		return nil, fmt.Errorf("make hole: %w", err)
+		return h, fmt.Errorf("make hole: %w", err)
 	}
+	h.stuck = false
 	return h, nil
 }
 
@@ -64,44 +69,63 @@ func loadHole(path string, buf []byte) (*hole, error) {
 		return nil, errors.Join(fmt.Errorf("read hole: %w", err), unix.Close(fd))
 	}
 	h.size = max(h.counted, st.Size-holeHead)
-	_, err = h.count(buf)
-	return h, err
+	return h, h.count(buf)
 }
 
-// end is the position after the last byte that was discarded.
+// end is the position after the last byte that was discarded, if the beginning is known.
 func (h *hole) end() int64 { return h.From + h.size }
 
-// take moves up to limit bytes out of a pipe and tells how many, and how many newlines are among them.
-func (h *hole) take(pipe int, limit int64, buf []byte) (n, lines int64, err error) {
-	at := holeHead + h.size
-	n, err = unix.Splice(pipe, nil, h.fd, &at, int(limit), unix.SPLICE_F_NONBLOCK)
-	if err != nil || n == 0 {
-		h.stuck = err != nil && !later(err)
-		return 0, 0, err
+// begin moves the hole in the stream.
+func (h *hole) begin(from int64) {
+	h.From = from
+	if h.fd >= 0 {
+		_ = h.record()
 	}
-	h.size += n
-	lines, _ = h.count(buf)
-	return n, lines, nil
 }
 
-// later tells that nothing is wrong but that there is nothing now.
-func later(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) }
+// resume finds the place of a hole in a stream that ends at tail, with so many bytes more in its stage; false: the spool
+// counts it already. One of which a part is counted is counted again as a whole.
+func (h *hole) resume(tail, staged int64) bool {
+	if h.size == 0 || staged == 0 && h.From != unknown && tail >= h.end() {
+		return false
+	}
+	if staged > 0 || h.From == unknown { // nothing of it is counted before the stage is empty
+		h.begin(max(h.From, tail+staged))
+	}
+	return true
+}
+
+// take moves up to limit bytes out of a pipe, to null if its file takes no more, and counts them.
+func (h *hole) take(pipe int, limit int64, null int, buf []byte) (int64, error) {
+	if !h.stuck {
+		at := holeHead + h.size
+		n, err := splice(pipe, h.fd, &at, limit)
+		h.size += n
+		if err == nil || later(err) {
+			_ = h.count(buf)
+			return n, err
+		}
+		h.stuck = true
+	}
+	n, err := splice(pipe, null, nil, limit)
+	h.size += n
+	return n, err
+}
 
 // count looks at the bytes that were not looked at yet, and frees them.
-func (h *hole) count(buf []byte) (lines int64, err error) {
+func (h *hole) count(buf []byte) error {
 	begin := (holeHead + h.counted) &^ 4095 // whole pages only are freed
 	for h.counted < h.size {
 		n, err := unix.Pread(h.fd, buf[:min(int64(len(buf)), h.size-h.counted)], holeHead+h.counted)
 		if n <= 0 {
-			return lines, fmt.Errorf("count lines: %w", err)
+			return fmt.Errorf("count lines: %w", err)
 		}
-		lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
+		h.Lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
 		h.counted += int64(n)
 	}
-	h.Lines += lines
-	err = h.record()
+	err := h.record()
 	_ = unix.Fallocate(h.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, begin, holeHead+h.size-begin)
-	return lines, err
+	return err
 }
 
 // record writes what the size does not tell. A kill does not tear it: it lies in one page.
@@ -123,14 +147,14 @@ func (h *hole) parse(b []byte) bool {
 		n[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	h.From, h.Lines, h.Since, h.counted = n[0], n[1], time.Unix(0, n[2]), n[3]
-	return min(h.From, h.Lines) >= 0 && h.Lines <= h.counted && max(h.From, h.counted) < 1<<60
+	return h.From >= unknown && h.Lines >= 0 && h.Lines <= h.counted && max(h.From, h.counted) < 1<<60
 }
 
 // remove forgets the hole: its count is in the spool.
 func (h *hole) remove() {
 	if h != nil {
 		_ = os.Remove(h.path)
-		_ = unix.Close(h.fd)
+		closeAll([]int{h.fd})
 	}
 }
 
@@ -147,20 +171,13 @@ func (s *server) found(k key) *hole {
 	return h
 }
 
-// settle counts in the spool what was discarded of streams that nobody reads any more.
-func (s *server) settle() {
+// foundHoles are the streams of which an earlier capture discarded something that may not be counted in the spool.
+func (s *server) foundHoles() (keys []key) {
 	entries, _ := os.ReadDir(s.holes())
 	for _, e := range entries {
-		k, ok := parseKey(e.Name())
-		if !ok || s.streams[k] != nil {
-			continue
-		}
-		p, err := s.continued(k)
-		if err == nil {
-			err = p.close()
-		}
-		if err != nil {
-			s.log.Warn("dropped output is not counted yet", "dyno", k.id, "stream", k.stream.String(), "error", err)
+		if k, ok := parseKey(e.Name()); ok {
+			keys = append(keys, k)
 		}
 	}
+	return keys
 }

@@ -28,8 +28,8 @@ func TestKilledInsideHole(t *testing.T) {
 	if _, err := unix.Write(fds[1], []byte("one\ntwo\nthr")); err != nil {
 		t.Fatal(err)
 	}
-	if n, lines, err := h.Take(fds[0], 100); n != 11 || lines != 2 || err != nil {
-		t.Fatalf("took %d bytes, %d lines, %v", n, lines, err)
+	if n, err := h.Take(fds[0], 100); n != 11 || h.Lines != 2 || err != nil {
+		t.Fatalf("took %d bytes, %d lines, %v", n, h.Lines, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
@@ -45,6 +45,39 @@ func TestKilledInsideHole(t *testing.T) {
 	}
 	if found.Lost != (spool.Lost{From: 1000, Lines: 4, Since: since}) || found.End() != 1019 {
 		t.Errorf("found %+v up to %d", found.Lost, found.End())
+	}
+}
+
+// TestHoleFindsItsPlace after a kill at any moment: in a stream of 100 bytes in the spool.
+func TestHoleFindsItsPlace(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, size, staged int64
+		want               int64 // where it begins; -1: it is counted already
+	}{
+		"where the spool ends":              {100, 20, 0, 100},
+		"behind the stage":                  {130, 20, 30, 130},
+		"nobody knew where":                 {-1, 20, 30, 130},
+		"nobody knew where, nothing staged": {-1, 20, 0, 100},
+		"counted":                           {70, 30, 0, -1},
+		"counted in part":                   {70, 40, 0, 70},
+		"nothing discarded":                 {130, 0, 30, -1},
+		"the stage was to be discarded":     {100, 20, 30, 130},
+		"the stage was discarded":           {100, 50, 0, 100},
+		"the stage was discarded in part":   {100, 40, 10, 110},
+		"the spool vanished":                {500, 20, 0, 500},
+	} {
+		h, err := capture.MakeHole(filepath.Join(t.TempDir(), "hole"), spool.Lost{From: c.from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := int64(-1)
+		if h.Resume(c.size, 100, c.staged) {
+			got = h.From
+		}
+		if got != c.want {
+			t.Errorf("%s: begins at %d, want %d", name, got, c.want)
+		}
+		h.Remove()
 	}
 }
 
@@ -66,7 +99,7 @@ func FuzzLoadHole(f *testing.F) {
 		}
 		h, err := capture.LoadHole(path)
 		defer h.Remove()
-		if err == nil && (h.From < 0 || h.Lines < 0 || h.End() < h.From || h.Lines > h.End()-h.From) {
+		if err == nil && (h.From < -1 || h.Lines < 0 || h.End() < h.From || h.Lines > h.End()-h.From) {
 			t.Errorf("%x is a hole %+v up to %d", b, h.Lost, h.End())
 		}
 	})

@@ -36,8 +36,7 @@ func newHost(cfg Config) *host {
 		root: cfg.SpoolDir, bound: cfg.HostBytes, reserve: cfg.ReserveBytes, step: cfg.SegmentBytes,
 		wake: make(chan struct{}, 1),
 	}
-	h.look()
-	h.walk()
+	h.free.Store(math.MaxInt64)
 	return h
 }
 

@@ -12,6 +12,10 @@ type key struct {
 	stream spool.Stream
 }
 
+// stageMark follows the stream's name in the fd store where its stage is meant. It is short: all names have to fit into an
+// environment.
+const stageMark = "+"
+
 // name is the stream's name among files and in the service manager's fd store: "<dyno id>.out" or "<dyno id>.err".
 func (k key) name() string { return k.id + "." + k.stream.String() }
 

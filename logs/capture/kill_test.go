@@ -2,12 +2,17 @@ package capture_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -18,50 +23,86 @@ import (
 
 // talker writes numbered lines into a pipe, as fast as they are taken, and knows how long it was held up at most.
 type talker struct {
-	fd      int
-	bytes   atomic.Int64
-	lines   atomic.Int64
-	longest atomic.Int64 // nanoseconds
-	stop    chan struct{}
-	done    sync.WaitGroup
+	*counters
+	fd   int
+	done sync.WaitGroup
+}
+
+type counters struct {
+	bytes, lines, longest atomic.Int64 // longest in nanoseconds
+	stop                  atomic.Bool
 }
 
 func talk(t testing.TB, fd int) *talker {
-	w := &talker{fd: fd, stop: make(chan struct{})}
+	w := &talker{fd: fd, counters: &counters{}}
 	w.done.Go(func() {
-		for {
-			select {
-			case <-w.stop:
-				return
-			default:
-			}
-			if err := w.say(); err != nil {
-				t.Errorf("a dyno gets an error: %v", err)
-				return
-			}
+		if err := w.talk(fd); err != nil {
+			t.Errorf("a dyno gets an error: %v", err)
 		}
 	})
 	return w
 }
 
+// talkProcess has a process of its own talk.
+func talkProcess(t testing.TB, fd int) *talker {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "counters")
+	if err := os.WriteFile(path, make([]byte, unsafe.Sizeof(counters{})), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &talker{fd: fd, counters: shared(path)}
+	cmd := exec.Command(os.Args[0], "talk", path)
+	cmd.Stdout, cmd.Stderr = os.NewFile(uintptr(fd), "stdout"), os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.done.Go(func() {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("a dyno ends with %v", err)
+		}
+	})
+	return w
+}
+
+// shared are counters in a file, for two processes; nil if there are none.
+func shared(path string) *counters {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(unsafe.Sizeof(counters{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil
+	}
+	return (*counters)(unsafe.Pointer(&mem[0]))
+}
+
+func (c *counters) talk(fd int) (err error) {
+	for err == nil && !c.stop.Load() {
+		err = c.say(fd)
+	}
+	return err
+}
+
 // lineOf is the n-th line of every talker.
 func lineOf(n int64) []byte { return fmt.Appendf(nil, "%015d %0*d\n", n, 20+n%100, n) }
 
-func (w *talker) say() error {
-	line := lineOf(w.lines.Load())
+func (c *counters) say(fd int) error {
+	line := lineOf(c.lines.Load())
 	began := time.Now()
-	n, err := unix.Write(w.fd, line)
-	if took := int64(time.Since(began)); took > w.longest.Load() {
-		w.longest.Store(took)
+	n, err := unix.Write(fd, line)
+	if took := int64(time.Since(began)); took > c.longest.Load() {
+		c.longest.Store(took)
 	}
-	w.bytes.Add(int64(n))
-	w.lines.Add(1)
+	c.bytes.Add(int64(n))
+	c.lines.Add(1)
 	return err
 }
 
 // end closes the pipe.
 func (w *talker) end() {
-	close(w.stop)
+	w.stop.Store(true)
 	w.done.Wait()
 	_ = unix.Close(w.fd)
 }
@@ -89,6 +130,32 @@ func (w *talker) check(t testing.TB, got stream) {
 	}
 	t.Logf("%d bytes kept, %d bytes with %d lines lost; held up %v at most",
 		len(got.data), got.lost, got.lines, time.Duration(w.longest.Load()))
+}
+
+// inPlace compares every byte that is kept with the one that was written at its position.
+func (w *talker) inPlace(t testing.TB, spoolDir, id string) {
+	t.Helper()
+	r := spool.NewReader(spool.Dir(filepath.Join(spoolDir, id), spool.Stdout), 0)
+	defer r.Close()
+	var written []byte
+	buf := make([]byte, 1<<20)
+	for n, at := int64(0), int64(0); ; {
+		p, err := r.Next(buf)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := len(p.Data) + int(p.Lost)
+		for ; len(written) < size; n++ {
+			written = append(written, lineOf(n)...)
+		}
+		if len(p.Data) > 0 && !bytes.Equal(p.Data, written[:size]) {
+			t.Fatalf("of %d bytes at %d some are others than were written there", size, at)
+		}
+		written, at = written[size:], at+int64(size)
+	}
 }
 
 // over waits until both streams of the dyno are at their ends.
@@ -127,7 +194,9 @@ func begin(t testing.TB, c *capture.Client, id string) (out, err int) {
 	if err := c.Do(ctx, capture.Message{Kind: capture.Open, ID: id}, nil, func(_ capture.Message, got []int) { fds = got }); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = unix.Close(fds[2]), unix.Close(fds[3])
+	for _, fd := range fds[2:] {
+		_ = unix.Close(fd)
+	}
 	return fds[0], fds[1]
 }
 
@@ -146,8 +215,8 @@ func TestKilledWithStore(t *testing.T) {
 			for i := range kills() {
 				w.reach(t, int64(i%7+1)*100_000)
 				p.kill()
-				if got := len(m.stored()); got != 2 {
-					t.Fatalf("%d descriptors are kept, want 2", got)
+				if got := len(m.stored()); got != 4 {
+					t.Fatalf("%d descriptors are kept, want 4", got)
 				}
 				p = spawn(t, cfg, m)
 				if i%5 == 0 {
@@ -162,6 +231,7 @@ func TestKilledWithStore(t *testing.T) {
 				t.Errorf("descriptors of ended streams are kept: %v", left)
 			}
 			w.check(t, readStream(t, cfg.SpoolDir, id, spool.Stdout))
+			w.inPlace(t, cfg.SpoolDir, id)
 		})
 	}
 }

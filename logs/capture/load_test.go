@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -103,4 +104,42 @@ func TestWakeUps(t *testing.T) {
 	}
 	took := time.Since(began)
 	t.Logf("%d writes of %d MB, %d moves in %v, %v of CPU", written/int64(len(line)), written/1e6, marks, took, cpuTime(t, p.cmd.Process.Pid))
+}
+
+// settled waits until so many bytes are in the spool.
+func settled(b *testing.B, cfg capture.Config, id string, want int64) {
+	waitFor(b, "all bytes", func() bool {
+		tail, err := spool.Tail(filepath.Join(cfg.SpoolDir, id), spool.Stdout)
+		return err == nil && tail >= want
+	})
+}
+
+// BenchmarkCPU tells what a capture uses for each megabyte of lines of 100 bytes, from one dyno and from many in turn.
+func BenchmarkCPU(b *testing.B) {
+	for _, dynos := range []int{1, 100} {
+		b.Run(strconv.Itoa(dynos), func(b *testing.B) {
+			cfg := configured(b, func(c *capture.Config) { c.SpoolBytes = 1 << 40 })
+			p := spawn(b, cfg, nil)
+			c, _ := p.dial()
+			ids, pipes := make([]string, dynos), make([]int, dynos)
+			for i := range dynos {
+				ids[i] = uuid.NewString()
+				pipes[i], _ = begin(b, c, ids[i])
+			}
+			line := []byte(strings.Repeat("x", 99) + "\n")
+			before := cpuTime(b, p.cmd.Process.Pid)
+			b.ResetTimer()
+			for i := range b.N {
+				if _, err := unix.Write(pipes[i%dynos], line); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i, id := range ids {
+				_ = unix.Close(pipes[i])
+				settled(b, cfg, id, int64(len(line))*int64((b.N-i+dynos-1)/dynos))
+			}
+			used := cpuTime(b, p.cmd.Process.Pid) - before
+			b.ReportMetric(float64(used.Microseconds())/(float64(b.N*len(line))/1e6), "cpu-µs/MB")
+		})
+	}
 }

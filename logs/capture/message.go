@@ -15,9 +15,9 @@ type Kind uint8
 // Requests name a dyno in ID; each is answered by one Reply with the same Seq. Changes are told unasked, to the
 // connected client only.
 const (
-	Open    Kind = 1 // make pipes; reply: write ends, then read ends, of out and err
-	Restore Kind = 2 // read these pipes (the streams of Mask) again, unless the stream is being read; reply: nothing
-	Attach  Kind = 3 // reply: Mask, and a read end for each of its streams
+	Open    Kind = 1 // make pipes; reply: write ends, then read ends, then stages, of out and err
+	Restore Kind = 2 // read these pipes (of Mask, each with its stage, if any) again, unless they are read; reply: nothing
+	Attach  Kind = 3 // reply: Mask, and read end and stage of each of its streams
 	List    Kind = 4 // reply: the streams that are read, of dynos after ID, at most maxEntries
 	Forget  Kind = 5 // stop reading the dyno, what is in its pipes is dropped; reply: nothing
 	Reply   Kind = 6
@@ -75,7 +75,7 @@ const (
 	maxText    = 1024
 	maxEntries = 1000
 	maxMessage = headSize + idSize + maxText + maxEntries*entrySize
-	maxFiles   = 4 // descriptors beside one message
+	maxFiles   = 6 // descriptors beside one message
 )
 
 // Append encodes m, little-endian: kind, seq, code, mask, length of the id, length of the text, number of entries,

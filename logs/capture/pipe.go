@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,223 +12,177 @@ import (
 // pipeBytes is asked for each pipe: what a dyno can write while nobody reads.
 const pipeBytes = 1 << 20
 
-const (
-	// perRound bounds what is moved in one round over all pipes before the others get their turn,
-	perRound = 16 << 20
-	// perPipe and leastPerPipe what is moved out of one of them.
-	perPipe      = 2 << 20
-	leastPerPipe = 64 << 10
-)
+// adoption is how long a hole waits for the stage whose bytes come before it.
+const adoption = time.Minute
 
-const (
-	// stalled is longer than any write takes on a disk that works, even on a host that is short of CPU.
-	stalled = 2 * time.Second
-	// rest is how long a disk is left alone after it, in times of what it took.
-	rest        = 4
-	longestRest = 10 * time.Second
-)
-
-// pipe is the read end of one stream of a dyno and the place where its bytes go.
+// pipe is one stream of a dyno: its read end, its stage, and the place where its bytes go. In the stream come, in this
+// order: what is in the spool, what is in the stage, the hole, what is in the dyno's pipe. So nothing is staged while
+// there is a hole that the spool does not count.
 type pipe struct {
 	key
-	fd      int
-	writer  *spool.Writer
-	quota   *quota
-	hole    *hole     // what is being discarded, nil if nothing is or nobody can count it there
+	fd    int // read end, -1: let go of
+	stage int // -1: let go of, or never seen
+	eof   bool
+	quota *quota
+
+	job    job
+	busy   bool  // the disk has the job, the stage and the writer: nobody else touches them
+	opened bool  // it is known where the stream stands
+	fresh  bool  // what is in the spool belongs to an older life, whose end may not be marked yet
+	due    bool  // a life ended of which the disk was not told
+	lost   bool  // it has neither pipe nor stage: a hole is all that is known
+	end    int64 // position after what is in the spool
+	staged int64 // bytes in the stage
+	hole   *hole // what is being discarded, nil if nothing is
+
 	failing bool      // told already that the spool does not take its bytes
 	retry   time.Time // when the spool is tried again
 	told    time.Time // when the agent was told last
 }
 
-// newPipe makes a pipe as large as is allowed.
-func newPipe() (fds [2]int, err error) {
-	err = unix.Pipe2(fds[:], unix.O_CLOEXEC)
-	for size := pipeBytes; err == nil && size > 64<<10; size /= 2 {
-		if _, refused := unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, size); refused == nil {
-			break
-		}
-	}
-	return fds, err
-}
-
-// add begins to read a pipe; it owns fd whatever it returns.
-func (s *server) add(k key, fd int) error {
-	p, err := s.continued(k)
-	if err != nil {
-		return errors.Join(err, unix.Close(fd))
-	}
-	if err := s.watch(fd); err != nil {
-		return errors.Join(fmt.Errorf("watch pipe: %w", err), p.close(), unix.Close(fd))
-	}
-	if s.quotas[k.id] == nil {
-		s.quotas[k.id] = &quota{
-			dir: s.dir(k.id), limit: s.cfg.SpoolBytes, step: s.cfg.SegmentBytes, rate: s.cfg.IngestBytes,
-		}
-	}
-	p.fd, p.quota = fd, s.quotas[k.id]
-	s.pipes[fd], s.streams[k] = p, p
-	s.note(p, true)
-	return nil
-}
-
-// continued goes on where a stream stands: in the memory of its last life, if not all of that is in the spool yet, or in
-// the spool.
-func (s *server) continued(k key) (*pipe, error) {
+// resumed goes on with a stream that is not read: where its last life ended, of which not all may be in the spool yet.
+func (s *server) resumed(k key) *pipe {
+	p := &pipe{key: k, fd: -1, stage: -1}
 	if last := s.ended[k]; last != nil {
+		p.hole, p.due = last.hole, !last.lost
+		last.hole = nil
 		delete(s.ended, k)
-		return &pipe{key: k, writer: last.writer, hole: last.hole}, nil
+		return p
 	}
-	p := &pipe{key: k, hole: s.found(k)}
+	p.hole = s.found(k)
+	return p
+}
+
+// add begins to read a pipe. A stage of -1 is made, a pipe of -1 has been read to its end. It owns both whatever it
+// returns.
+func (s *server) add(k key, fd, stage int) (*pipe, error) {
+	p := s.streams[k]
+	if p != nil { // read to its end; what is staged of the older life is written first
+		closeAll([]int{stage})
+		stage = p.stage
+	}
 	var err error
-	if p.writer, err = spool.OpenWriter(s.dir(k.id), k.stream, s.cfg.SegmentBytes); err != nil {
-		if p.hole == nil {
-			return nil, err
-		}
-		// The hole began where the spool ended.
-		p.writer = spool.UnreadWriter(s.dir(k.id), k.stream, s.cfg.SegmentBytes)
+	if stage < 0 {
+		stage, err = newStage()
 	}
-	p.resume()
+	if err == nil && fd >= 0 {
+		err = s.watch(fd)
+	}
+	if err != nil {
+		closeAll([]int{fd})
+		if p == nil {
+			closeAll([]int{stage})
+		}
+		return nil, fmt.Errorf("read pipe: %w", err)
+	}
+	if p == nil {
+		p = s.resumed(k)
+	}
+	s.letGo(p)
+	p.fd, p.stage, p.eof = fd, stage, fd < 0
+	s.count(p)
+	s.note(p)
+	s.submit(p)
 	return p, nil
 }
 
-// resume goes on with the hole that an earlier capture was killed in, unless the spool counts it already.
-func (p *pipe) resume() {
-	if p.hole != nil && p.hole.end() > p.writer.Offset() {
-		p.writer.Reopen(p.hole.Lost, p.hole.end())
+// place is where the stream goes on after what is in the stage.
+func (p *pipe) place() int64 {
+	if !p.opened {
+		return unknown
 	}
-	p.filled()
+	return p.end + p.staged
 }
 
-// close brings into the spool what is known of the stream. After an error it may be tried again.
-func (p *pipe) close() error {
-	err := p.writer.Close()
-	p.filled()
-	return err
+// last is the position after the last byte that is in the spool or was discarded.
+func (p *pipe) last() int64 {
+	if p.hole != nil && p.hole.From != unknown {
+		return p.hole.end()
+	}
+	return p.end
 }
 
-// pump moves what is in the pipe now, up to limit bytes of it; what comes meanwhile waits for the next round, so that
-// many small writes make one move. It tells whether there is so much that the next round cannot wait.
-func (s *server) pump(p *pipe, limit int64) (more bool) {
-	there, err := spool.Available(p.fd)
-	for left := min(there, limit); err == nil && left > 0; {
-		var n int64
-		n, err = s.move(p, left)
-		if err == nil && n == 0 {
-			break
-		}
-		left -= n
-		s.note(p, true)
+// count has a stream among those that are read.
+func (s *server) count(p *pipe) {
+	if s.quotas[p.id] == nil {
+		s.quotas[p.id] = &quota{limit: s.cfg.SpoolBytes, step: s.cfg.SegmentBytes, rate: s.cfg.IngestBytes}
 	}
-	switch {
-	case err == nil && there == 0:
-		s.finish(p)
-	case err != nil && !later(err):
-		s.log.Error("reading a pipe failed", "dyno", p.id, "stream", p.stream.String(), "error", err)
-		s.finish(p)
-	}
-	return there > min(limit, pipeBytes/4)
-}
-
-// move takes bytes out of the pipe once: into the spool if they fit, otherwise away, counted. 0 and nil: end of file.
-func (s *server) move(p *pipe, limit int64) (int64, error) {
-	room := min(limit, p.quota.room(s.now, s.host.limit(len(s.quotas))))
-	if room <= 0 || s.now.Before(p.retry) || s.now.Before(s.resting) {
-		s.host.grew(0)
-		return s.discard(p)
-	}
-	before, began := p.writer.Appended(), time.Now()
-	n, err := p.writer.Splice(p.fd, room, s.now)
-	s.took(began)
-	p.quota.spent(n, p.writer.Appended()-before)
-	s.host.grew(p.writer.Appended() - before)
-	if err == nil || later(err) {
-		p.failing = p.failing && err != nil
-		p.filled()
-		return n, err
-	}
-	p.retry = s.now.Add(recount)
-	if !p.failing {
-		p.failing = true
-		s.log.Warn("spool takes no bytes: dropping output", "dyno", p.id, "stream", p.stream.String(), "error", err)
-	}
-	return s.discard(p)
-}
-
-// took lets a disk rest that made everybody wait: while it does so no dyno is read.
-func (s *server) took(began time.Time) {
-	if took := time.Since(began); took > stalled {
-		s.resting = time.Now().Add(min(rest*took, longestRest))
-		s.log.Warn("the spool's disk is slow: dropping output", "took", took, "until", s.resting)
+	p.quota = s.quotas[p.id]
+	s.streams[p.key] = p
+	if p.fd >= 0 {
+		s.pipes[p.fd] = p
 	}
 }
 
-// filled forgets the hole when the spool counts it.
-func (p *pipe) filled() {
-	if p.hole != nil && p.writer.Settled() {
-		p.hole.remove()
-		p.hole = nil
-	}
-}
-
-// discard takes what is in the pipe now, and counts it.
-func (s *server) discard(p *pipe) (int64, error) {
-	n, err := spool.Available(p.fd)
-	if err != nil || n == 0 {
-		return 0, err
-	}
-	if p.hole == nil && p.writer.Settled() {
-		if p.hole, err = makeHole(s.holePath(p.key), spool.Lost{From: p.writer.Offset(), Since: s.now}); err != nil {
-			s.log.Warn("dropped lines are not counted, only bytes", "dyno", p.id, "stream", p.stream.String(), "error", err)
-		}
-	}
-	if p.hole != nil && !p.hole.stuck {
-		n, lines, err := p.hole.take(p.fd, n, s.buf)
-		if !p.hole.stuck {
-			if err == nil {
-				p.writer.Drop(n, lines, s.now)
-			}
-			return n, err
-		}
-	}
-	n, err = unix.Splice(p.fd, nil, s.null, nil, int(n), unix.SPLICE_F_NONBLOCK)
-	if err == nil {
-		p.writer.Drop(n, 0, s.now)
-	}
-	return n, err
-}
-
-// finish closes the stream's life: nothing more will come out of this pipe.
+// finish says that nothing more comes out of the pipe: the life of the stream is over. The read end is held until the
+// stage is empty, for the next capture to find them together.
 func (s *server) finish(p *pipe) {
-	s.store.remove(p.key)
-	s.drop(p)
-	_ = p.writer.End() // what it could not do, close tries
-	if err := p.close(); err != nil {
-		s.log.Warn("end of a stream is not marked yet", "dyno", p.id, "stream", p.stream.String(), "error", err)
-		s.ended[p.key] = p
-	}
-	s.note(p, false)
+	_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
+	p.eof, p.due = true, true
+	s.conclude(p)
 }
 
-// drop stops reading a pipe.
+// conclude does what is left to do for a stream that is read to its end.
+func (s *server) conclude(p *pipe) {
+	switch {
+	case p.busy:
+	case s.now.Before(p.retry): // by now nothing is in the stage
+		if s.ended[p.key] != p {
+			s.ended[p.key] = p
+			s.drop(p)
+		}
+	case !p.opened, p.due, p.hole != nil, !p.job.closed:
+		s.submit(p)
+	default:
+		delete(s.ended, p.key)
+		s.drop(p)
+	}
+}
+
+// drop lets go of a stream's descriptors.
 func (s *server) drop(p *pipe) {
-	delete(s.pipes, p.fd)
+	s.store.remove(p.key)
+	s.letGo(p)
+	closeAll([]int{p.stage})
+	p.stage = -1
 	delete(s.streams, p.key)
-	_ = unix.Close(p.fd)
 	if s.streams[key{p.id, spool.Stdout}] == nil && s.streams[key{p.id, spool.Stderr}] == nil {
 		delete(s.quotas, p.id)
 	}
+	s.note(p)
 }
 
-// retire tries again to mark the ends of streams; the agent is told to look again.
+// letGo closes the read end. Others hold copies of it, so that closing alone would not end the watching.
+func (s *server) letGo(p *pipe) {
+	if p.fd < 0 {
+		return
+	}
+	if !p.eof {
+		_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
+	}
+	delete(s.pipes, p.fd)
+	_ = unix.Close(p.fd)
+	p.fd = -1
+}
+
+// retire tries again to mark the ends of streams.
 func (s *server) retire() {
 	if len(s.ended) == 0 || s.now.Sub(s.retired) < retireEvery {
 		return
 	}
 	s.retired = s.now
-	for k, p := range s.ended {
-		if p.close() == nil {
-			delete(s.ended, k)
-			s.note(p, false)
+	for _, p := range s.ended {
+		s.submit(p)
+	}
+}
+
+// settle counts in the spool what was discarded of streams that nobody reads any more.
+func (s *server) settle() {
+	for _, k := range s.foundHoles() {
+		if s.streams[k] == nil {
+			p := s.resumed(k)
+			p.eof, p.lost = true, true
+			s.ended[k] = p
 		}
 	}
 }

@@ -25,8 +25,15 @@ import (
 	"github.com/dynod/dynod/logs/spool"
 )
 
-// TestMain also plays the captures that the tests kill: "capture <configuration>".
+// TestMain also plays the captures that the tests kill, "capture <configuration>", and dynos, "talk <counters>".
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "talk" {
+		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+		if err := shared(os.Args[2]).talk(1); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) == 3 && os.Args[1] == "capture" {
 		runCapture(os.Args[2])
 		return
@@ -87,6 +94,9 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 }
+
+// wound kills it without waiting until it is dead. It cannot be while a write of it hangs.
+func (p *process) wound() { _ = p.cmd.Process.Kill() }
 
 // manager stands for systemd: it keeps descriptors for a capture that comes back.
 type manager struct {

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// pause follows every round of work: however many writes a dyno makes, they cost one wake-up in this time.
+	// pause follows every round of work: however many writes a dyno makes, they cost one wake-up in this time,
 	pause = time.Millisecond
+	// latePause while the disk hangs: then bytes that wait in the pipes wake as well.
+	latePause = 10 * time.Millisecond
 	// tellEvery is the least time between two messages about changes of one stream.
 	tellEvery = 10 * time.Millisecond
 	// retireEvery is the least time between two attempts to mark ends that the spool did not take.
@@ -24,8 +26,8 @@ const (
 	countBytes = 64 << 10
 )
 
-// server is the one loop that does everything; nothing else touches what it owns. It stays out of Go's netpoller,
-// which would wake for each single write.
+// server is the one loop that does everything but what touches the spool: that is the disk's, and may hang. Nothing else
+// touches what it owns. It stays out of Go's netpoller, which would wake for each single write.
 type server struct {
 	cfg      Config
 	log      *slog.Logger
@@ -36,21 +38,25 @@ type server struct {
 	conn     int // the agent, -1 without one; the newest wins
 	pipes    map[int]*pipe
 	streams  map[key]*pipe
-	ended    map[key]*pipe // read to their ends, not all of which is in the spool
+	ended    map[key]*pipe // read to their ends, which the spool does not show yet
 	retired  time.Time     // when that was tried last
-	resting  time.Time     // until then the disk is left alone
 	quotas   map[string]*quota
 	host     *host
+	disk     *disk
+	batch    []*pipe // what the disk is to do next
+	spare    []*pipe // room for the next batch
 	store    *store
 	changed  map[key]change // not told yet
 	buf      []byte         // countBytes
 	now      time.Time      // of the present round
+	began    time.Time
+	closing  bool
 }
 
-// newServer owns the listener from the call on.
-func newServer(cfg Config, listener int, log *slog.Logger) (*server, error) {
+// newServer owns the listener from the call on, and the lock if it gives no error.
+func newServer(cfg Config, listener int, lock *lock, log *slog.Logger) (*server, error) {
 	s := &server{
-		cfg: cfg, log: log, listener: listener, conn: -1,
+		cfg: cfg, log: log, listener: listener, conn: -1, now: time.Now(), began: time.Now(),
 		pipes: map[int]*pipe{}, streams: map[key]*pipe{}, ended: map[key]*pipe{}, quotas: map[string]*quota{},
 		host: newHost(cfg), store: &store{fd: -1}, changed: map[key]change{}, buf: make([]byte, countBytes),
 	}
@@ -60,16 +66,28 @@ func newServer(cfg Config, listener int, log *slog.Logger) (*server, error) {
 		func() (err error) { s.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); return err },
 		func() (err error) { s.null, err = unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); return err },
 		func() (err error) { s.store, err = newStore(cfg.NotifySocket); return err },
+		func() (err error) { s.disk, err = newDisk(); return err },
 		func() error { return s.watch(s.stop) },
+		func() error { return s.watch(s.disk.wake) },
 		func() error { return s.watch(listener) },
 		func() error { return os.MkdirAll(s.holes(), 0o700) },
 	} {
 		if err := step(); err != nil {
-			s.close()
+			s.release()
 			return nil, fmt.Errorf("prepare loop: %w", err)
 		}
 	}
+	go s.disk.run(lock, s.prepare)
 	return s, nil
+}
+
+// prepare is what the disk does first.
+func (s *server) prepare() {
+	if err := os.MkdirAll(s.cfg.SpoolDir, 0o700); err != nil {
+		s.log.Warn("the spool cannot be made", "error", err)
+	}
+	s.host.look()
+	s.host.walk()
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -98,32 +116,50 @@ func (s *server) run(ctx context.Context) error {
 
 func (s *server) round(events []unix.EpollEvent) {
 	s.now = time.Now()
-	share := int64(max(leastPerPipe, min(perPipe, perRound/max(1, len(events)))))
-	more := false
-	for _, e := range events {
-		more = s.handle(int(e.Fd), share) || more
-	}
+	more := s.read(events)
 	s.retire()
+	s.work()
+	for _, e := range events {
+		s.handle(int(e.Fd))
+	}
+	s.work()
 	s.store.flush()
 	s.tell()
 	if len(events) > 0 && !more {
-		ts := unix.NsecToTimespec(int64(pause))
-		_ = unix.Nanosleep(&ts, nil)
+		s.rest()
 	}
 }
 
-// handle serves one ready descriptor. One closed earlier in the round, even if its number is in use again, only costs
-// a look: nothing here waits.
-func (s *server) handle(fd int, share int64) (more bool) {
-	switch p := s.pipes[fd]; {
-	case p != nil:
-		return s.pump(p, share)
-	case fd == s.listener:
+// read takes what is in the pipes that are ready.
+func (s *server) read(events []unix.EpollEvent) (more bool) {
+	share := int64(max(leastPerPipe, min(pipeBytes, perRound/max(1, len(events)))))
+	for _, e := range events {
+		if p := s.pipes[int(e.Fd)]; p != nil && !p.eof {
+			more = s.pump(p, share) || more
+		}
+	}
+	return more
+}
+
+// handle serves what else is ready. A descriptor closed earlier in the round, even if its number is in use again, only
+// costs a look: nothing here waits.
+func (s *server) handle(fd int) {
+	switch fd {
+	case s.disk.wake:
+		_, _ = unix.Read(fd, make([]byte, 8))
+	case s.listener:
 		s.accept()
-	case fd == s.conn:
+	case s.conn:
 		s.receive()
 	}
-	return false
+}
+
+func (s *server) rest() {
+	ts := unix.NsecToTimespec(int64(pause))
+	if s.disk.late.Load() {
+		ts = unix.NsecToTimespec(int64(latePause))
+	}
+	_ = unix.Nanosleep(&ts, nil)
 }
 
 // timeout is how long to wait for events at most, in milliseconds: until there is something else to do.
@@ -141,16 +177,35 @@ func (s *server) watch(fd int) error {
 	return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
 
+// close brings what is staged or counted into the spool, unless the disk hangs.
 func (s *server) close() {
-	for _, p := range s.pipes {
-		_ = p.close()
-		s.drop(p)
+	s.closing = true
+	for _, streams := range []map[key]*pipe{s.streams, s.ended} {
+		for _, p := range streams {
+			s.submit(p)
+		}
 	}
-	for _, p := range s.ended {
-		_ = p.close()
+	deadline := time.Now().Add(lastPatience)
+	for (len(s.batch) > 0 || s.disk.out) && time.Now().Before(deadline) {
+		s.work()
+		s.disk.late.Store(false) // it is waited for
+		s.apply(s.disk.take(time.Until(deadline)))
+	}
+	if s.disk.stop() {
+		s.release()
+	}
+}
+
+// release gives back every descriptor.
+func (s *server) release() {
+	for _, p := range s.streams {
+		closeAll([]int{p.fd, p.stage})
 	}
 	s.store.close()
 	s.hangUp()
+	if s.disk != nil {
+		closeAll([]int{s.disk.wake})
+	}
 	closeAll([]int{s.listener, s.stop, s.null, s.epoll})
 }
 

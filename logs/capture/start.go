@@ -38,11 +38,20 @@ func Start(argv []string, log string) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("start capture: %w", err)
 	}
-	return p.Pid, p.Release()
+	pid = p.Pid // which Release forgets
+	return pid, p.Release()
 }
 
-// Reap tells whether the process that Start made is over, and buries it then. It never waits.
+// Reap tells whether the process that Start made is over, and buries it then. It never waits: one that was killed but has
+// a write that hangs is as good as over, and is buried later.
 func Reap(pid int) (over bool) {
 	got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	return got == pid || errors.Is(err, unix.ECHILD)
+	if got == pid || errors.Is(err, unix.ECHILD) {
+		return true
+	}
+	if !dying(pid) {
+		return false
+	}
+	go func() { _, _ = unix.Wait4(pid, nil, 0, nil) }()
+	return true
 }

@@ -95,28 +95,19 @@ func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time,
 	return min(lines, to-from), since, nil
 }
 
-// Drop counts n bytes that will not be kept, with so many newlines among them. The count is in the names before the
-// stream's next byte, before the end of its life, and when Close has returned nil.
-func (w *Writer) Drop(n, lines int64, now time.Time) {
-	if w.hole == nil {
-		w.Reopen(Lost{From: w.pos, Since: now}, w.pos)
-	}
-	w.pos += n
-	w.hole.Lines += lines
-}
-
-// Reopen goes on with a hole that an earlier writer was killed in; it reached up to end.
-func (w *Writer) Reopen(hole Lost, end int64) {
+// Skip has a hole end at end, after which the stream goes on. It may be told of the same hole again when that has grown.
+// The count is in the names before the stream's next byte, before the end of its life, and when Close has returned nil.
+func (w *Writer) Skip(hole Lost, end int64) {
 	_ = w.release()
 	w.pos, w.hole = max(w.pos, end), &hole
 }
 
-// Settled tells whether every hole and every end of a life is in the names.
-func (w *Writer) Settled() bool { return w.hole == nil && len(w.ends) == 0 }
+// settled tells whether every hole and every end of a life is in the names.
+func (w *Writer) settled() bool { return w.hole == nil && len(w.ends) == 0 }
 
 // settle makes the names of the hole and of the ends of lives that have none yet.
 func (w *Writer) settle() error {
-	if w.Settled() {
+	if w.settled() {
 		return nil
 	}
 	d, err := makeFolder(w.dir, streamDepth)

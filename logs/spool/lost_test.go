@@ -79,7 +79,7 @@ func TestReopenedHole(t *testing.T) {
 	w.Drop(10, 2, noon)
 	must(t, w.Close())
 	w = openWriter(t, dir, 1000)
-	w.Reopen(spool.Lost{From: 4, Lines: 2, Since: noon}, 14)
+	w.Skip(spool.Lost{From: 4, Lines: 2, Since: noon}, 14)
 	w.Drop(10, 2, noon.Add(time.Second))
 	must(t, w.Append([]byte("kept too"), noon))
 	expectGap(t, dir, spool.Piece{Offset: 4, Lost: 20, Lines: 4, Since: noon})

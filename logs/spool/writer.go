@@ -33,10 +33,11 @@ func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list segments: %w", err)
 	}
-	w := UnreadWriter(dyno, s, segment)
-	if w.pos, err = l.tail(dyno, s); err != nil {
+	pos, err := l.tail(dyno, s)
+	if err != nil {
 		return nil, fmt.Errorf("find end of stream: %w", err)
 	}
+	w := &Writer{dir: dir, segment: min(segment, maxFile), pos: pos}
 	d, err := makeFolder(dir, streamDepth)
 	if err != nil {
 		return w, nil
@@ -46,11 +47,6 @@ func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
 		w.resume(d, l.Segments[n-1], l.ended(w.pos))
 	}
 	return w, nil
-}
-
-// UnreadWriter continues a stream whose directory cannot be read. Tell it by Reopen where the stream ends.
-func UnreadWriter(dyno string, s Stream, segment int64) *Writer {
-	return &Writer{dir: Dir(dyno, s), segment: min(segment, maxFile)}
 }
 
 // resume goes on in the last segment if it ends where the stream does, without the end of a life in between.

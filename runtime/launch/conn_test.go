@@ -91,7 +91,7 @@ func TestDescriptorsThatNobodyTakesAreClosed(t *testing.T) {
 	}{
 		"dropped":  {launch.Frame(launch.Ack, nil), 1, nil},
 		"bad":      {launch.Frame('?', nil), 3, launch.ErrFrame},
-		"too many": {launch.Frame(launch.Ack, nil), 8, launch.ErrFrame},
+		"too many": {launch.Frame(launch.Ack, nil), launch.LogPipes + launch.Streams + 1, launch.ErrFrame},
 		"a flood":  {launch.Frame(launch.Ack, nil), 200, launch.ErrFrame},
 	} {
 		_, init, raw := pair(t)

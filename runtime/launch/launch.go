@@ -25,19 +25,19 @@ const (
 	// lost, but init looks for the socket when it has one. Watching the directory would do as well, if a host gave
 	// a user more than 128 watches.
 	Knock = unix.SIGIO
-	// KeepFD is the lowest descriptor number at which init keeps the read end of stdout; KeepFD+1 is the one of
-	// stderr. They stay open as long as init lives: no writer ever sees SIGPIPE, and what reads the pipes can
-	// take them back through /proc/<pid>/fd.
+	// KeepFD is the lowest of the descriptor numbers at which init keeps what it is to keep, as long as it lives: the
+	// read ends of stdout and stderr, so that no writer ever sees SIGPIPE, and the stages behind them.
 	KeepFD = 100
 )
 
 // The log pipes, which come with the first plan in this order.
 const (
-	StdoutFD     = iota // write end, the command's stdout
-	StderrFD            // write end, the command's stderr
-	KeepStdoutFD        // read end of the same pipe as StdoutFD
-	KeepStderrFD        // read end of the same pipe as StderrFD
-	LogPipes            // how many there are
+	StdoutFD = iota // write end, the command's stdout
+	StderrFD        // write end, the command's stderr
+	KeptFD          // the first one that is kept
+
+	Kept     = 4             // how many are kept
+	LogPipes = KeptFD + Kept // how many there are
 )
 
 // Streams is how many descriptors come for a command with Pipes, after the log pipes if those come too: its standard
