@@ -39,11 +39,12 @@ func Examine(ctx context.Context, address string) (version string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("ask containerd for its plugins: %w", err)
 	}
-	for _, p := range plugins.GetPlugins() {
-		if p.GetInitErr() == nil {
-			return answer.Version, nil
-		}
-		return answer.Version, fmt.Errorf("use snapshotter %s: %s", images.Snapshotter, p.GetInitErr().GetMessage())
+	found := plugins.GetPlugins()
+	if len(found) == 0 {
+		return answer.Version, fmt.Errorf("find snapshotter %s: %w", images.Snapshotter, errdefs.ErrNotFound)
 	}
-	return answer.Version, fmt.Errorf("find snapshotter %s: %w", images.Snapshotter, errdefs.ErrNotFound)
+	if bad := found[0].GetInitErr(); bad != nil {
+		return answer.Version, fmt.Errorf("use snapshotter %s: %s", images.Snapshotter, bad.GetMessage())
+	}
+	return answer.Version, nil
 }

@@ -81,19 +81,23 @@ func TestDoctorNamesFaults(t *testing.T) {
 	}{
 		{
 			"nftables", "nft add table ip other; nft add chain ip other wall '{ type filter hook forward priority 0; policy drop; }'", "nft delete table ip other",
-			"firewall", []string{"chain wall of firewall table other", "its policy"},
+			"firewall",
+			[]string{"chain wall of firewall table other", "its policy"},
 		},
 		{
 			"iptables-legacy", "iptables-legacy -w -A FORWARD -j DROP", "iptables-legacy -w -D FORWARD -j DROP",
-			"firewall", []string{"iptables-legacy table filter", "rule 1 of chain FORWARD"},
+			"firewall",
+			[]string{"iptables-legacy table filter", "rule 1 of chain FORWARD"},
 		},
 		{
 			"route", "ip route add 172.16.0.64/26 dev " + lab.HostLink, "ip route del 172.16.0.64/26",
-			"addresses", []string{"172.16.0.64/26", lab.HostLink},
+			"addresses",
+			[]string{"172.16.0.64/26", lab.HostLink},
 		},
 		{
 			"address", "ip addr add 172.16.0.65/26 dev " + lab.HostLink, "ip addr del 172.16.0.65/26 dev " + lab.HostLink,
-			"addresses", []string{"172.16.0.65/26", lab.HostLink},
+			"addresses",
+			[]string{"172.16.0.65/26", lab.HostLink},
 		},
 	} {
 		s.harm(c.harm)

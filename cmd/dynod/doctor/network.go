@@ -101,11 +101,11 @@ func listeners(first, last int) (ports []int, err error) {
 	if err != nil {
 		return nil, err
 	}
-	v4, err := fs.NetTCP()
+	v4, err := fs.NetTCP() //nolint:staticcheck // the newer way needs a module that may not be loaded
 	if err != nil {
 		return nil, err
 	}
-	v6, _ := fs.NetTCP6() // a kernel may lack it
+	v6, _ := fs.NetTCP6() //nolint:staticcheck // as above; a kernel may lack it
 	const listening = 0x0A
 	for _, l := range slices.Concat(v4, v6) {
 		if port := int(l.LocalPort); l.St == listening && port >= first && port <= last {
