@@ -77,13 +77,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// Reload takes over Defaults, SampleEvery, KeepFinished, Keeping and Resolv, for orders and dynos that come from now on;
-// all else stays as New was told.
+// Reload takes over Defaults, SampleEvery, KeepFinished, Keeping, Resolv and Reactions, for orders, dynos and notices that
+// come from now on; all else stays as New was told.
 func (a *Agent) Reload(next Config) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cfg.Defaults, a.cfg.SampleEvery, a.cfg.KeepFinished = next.Defaults, next.SampleEvery, next.KeepFinished
-	a.cfg.Keeping, a.cfg.Resolv = next.Keeping, next.Resolv
+	a.cfg.Keeping, a.cfg.Resolv, a.cfg.Reactions = next.Keeping, next.Resolv, next.Reactions
 }
 
 // settings are those in force.

@@ -43,10 +43,11 @@ func (a *Agent) heed(ctx context.Context) {
 
 // react does what the settings say about a notice, and tries until it is done.
 func (a *Agent) react(ctx context.Context, n cloud.Notice) {
-	log := a.Log.With("kind", n.Kind, "id", n.ID, "reaction", a.cfg.Reactions[n.Kind])
+	reaction := a.settings().Reactions[n.Kind]
+	log := a.Log.With("kind", n.Kind, "id", n.ID, "reaction", reaction)
 	log.Warn("notice of the cloud provider", "action", n.Action, "due", n.Due, "text", n.Text)
 	for {
-		err := a.obeyNotice(ctx, n)
+		err := a.obey(ctx, n, reaction)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -58,9 +59,9 @@ func (a *Agent) react(ctx context.Context, n cloud.Notice) {
 	}
 }
 
-func (a *Agent) obeyNotice(ctx context.Context, n cloud.Notice) error {
+func (a *Agent) obey(ctx context.Context, n cloud.Notice, reaction Reaction) error {
 	reason := fmt.Sprintf("%s: %s", n.Kind, n.Action)
-	switch a.cfg.Reactions[n.Kind] {
+	switch reaction {
 	case CordonHost:
 		return a.Cordon(reason)
 	case DrainHost:

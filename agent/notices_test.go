@@ -51,6 +51,12 @@ func TestNoticeIsReported(t *testing.T) {
 			t.Errorf("host: %+v", got)
 		}
 		h.start(order(first, "worker.1"))
+		changed := h.config
+		changed.Reactions = map[cloud.Kind]agent.Reaction{cloud.Interruption: agent.CordonHost}
+		h.Reload(changed)
+		if say(c, spot("2")); !h.Host().Cordoned {
+			t.Error("the new settings do not count")
+		}
 		say(c, cloud.State{})
 		if got := h.Host(); len(got.Cloud.Notices) != 0 {
 			t.Errorf("host: %+v", got)

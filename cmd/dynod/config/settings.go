@@ -79,10 +79,10 @@ func (c *Config) placeSettings() []*setting {
 		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
 		{key: "host.first_uid", value: whole(&c.Host.FirstUID, 65536, 1<<32-65537), doc: "First host user and group id of slot 0; every slot takes the next 65536."},
 
-		{key: "notices.spot_interruption", value: reaction(&c.Notices.SpotInterruption), doc: "The spot instance is taken back in two minutes."},
-		{key: "notices.rebalance", value: reaction(&c.Notices.Rebalance), doc: "The spot instance may be taken back soon."},
-		{key: "notices.maintenance", value: reaction(&c.Notices.Maintenance), doc: "A reboot, a retirement or other maintenance of the instance is scheduled, perhaps in weeks."},
-		{key: "notices.lifecycle", value: reaction(&c.Notices.Lifecycle), doc: "The Auto Scaling group wants the instance in another state than InService."},
+		{key: "notices.spot_interruption", value: reaction(&c.Notices.SpotInterruption), doc: "The spot instance is taken back in two minutes.", live: true},
+		{key: "notices.rebalance", value: reaction(&c.Notices.Rebalance), doc: "The spot instance may be taken back soon.", live: true},
+		{key: "notices.maintenance", value: reaction(&c.Notices.Maintenance), doc: "A reboot, a retirement or other maintenance of the instance is scheduled, perhaps in weeks.", live: true},
+		{key: "notices.lifecycle", value: reaction(&c.Notices.Lifecycle), doc: "The Auto Scaling group wants the instance in another state than InService.", live: true},
 	}
 }
 
