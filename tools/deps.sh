@@ -25,6 +25,8 @@ if [ "${1:-}" = test ]; then
   ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing+=(rsyslog-gnutls)
   need iperf3 iperf3 # a benchmark measures with it
   need mkfs.ext4 e2fsprogs
+  need packer packer # checks the template of machine images
+  need shellcheck shellcheck
   need gcc gcc # the race detector links with it
   [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 fi
