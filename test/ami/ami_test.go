@@ -13,7 +13,7 @@ import (
 const dir = "../../packaging/ami"
 
 // newer is what the packer of Debian 12 does not know yet.
-var newer = regexp.MustCompile(`(?s)\n  imds_support *= "v2\.0"\n  metadata_options \{[^}]*\}\n`)
+var newer = regexp.MustCompile(`(?s)\n  imds_support *= "v2\.0"\n  metadata_options \{[^}]*http_tokens *= "required"[^}]*\}\n`)
 
 func need(t *testing.T) {
 	t.Helper()
