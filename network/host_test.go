@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(churnDir); dir != "" {
 		os.Exit(churn(dir))
 	}
+	if addr := os.Getenv(echoAt); addr != "" {
+		os.Exit(echoes(addr))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -38,6 +38,7 @@ type Network struct {
 	ns          netns.NsHandle  // the host's namespace
 	host        *netlink.Handle // sockets inside ns: links, addresses, connection tracking
 	quick       *netlink.Handle // another one, for what must not wait for the work on host
+	settings    linkSettings    // of the host's namespace
 	dynos       locks           // by id; taken before slots
 	slots       locks           // by link name
 	elements    elements
@@ -81,6 +82,9 @@ func (n *Network) open() error {
 	if n.quick, err = openHandle(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
+	if n.settings, err = openLinkSettings(); err != nil {
+		return err
+	}
 	n.elements.ns = n.ns
 	n.connections = connections{host: n.host, walking: make(chan struct{}, 1)}
 	return nil
@@ -119,7 +123,7 @@ func (n *Network) start(ctx context.Context) error {
 // Close gives back what the Network itself holds. It leaves dynos, their
 // networks and the firewall table as they are.
 func (n *Network) Close() error {
-	err := n.elements.close()
+	err := errors.Join(n.elements.close(), n.settings.close())
 	for _, h := range []*netlink.Handle{n.host, n.quick} {
 		if h != nil {
 			h.Close()
