@@ -105,7 +105,7 @@ func (h *host) elements(verb string, from, to int) {
 		link, addr := fmt.Sprintf("no%d", i), fmt.Sprintf("172.17.%d.%d", i/250, i%250)
 		for set, element := range map[string]string{
 			"sources": link + " . " + addr, "ports": fmt.Sprintf("%d : %s . 3000", 10000+i, addr), "doors": addr + " . 3000",
-			"policies": link + " : goto policy_closed", "sizes": link + " : jump size_0", "spaces": link + " : 1", "members": link + " . 1",
+			"policy_4": link, "size_0": link, "spaces": link + " : 1", "members": link + " . 1",
 		} {
 			fmt.Fprintf(&text, "%s element inet dynod %s { %s }\n", verb, set, element)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 // callTimeout bounds one request to the kernel, and one load of the table.
@@ -42,6 +43,7 @@ type Network struct {
 	dynos       locks           // by id; taken before slots
 	slots       locks           // by link name
 	elements    elements
+	loads       *rate.Limiter // of the table, by Run
 	connections connections
 	spaces      spaces
 	spares      spares
@@ -58,7 +60,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, log: log, ns: netns.None()}
+	n := &Network{cfg: cfg, log: log, ns: netns.None(), loads: rate.NewLimiter(1, loadsAtOnce)}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

@@ -61,10 +61,10 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"nft flush chain inet dynod protect_host",
 		"nft insert rule inet dynod protect_host accept",
 		"nft flush map inet dynod ports",
-		"nft flush map inet dynod policies",
+		"nft flush set inet dynod policy_4",
 		"nft delete element inet dynod sources { dy7 . 172.16.0.30 }",
 		"nft add element inet dynod ports { 80 : 172.16.0.30 . 80 }",
-		"nft flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }",
+		"nft 'flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }'",
 		"ip link del dy7",
 		"ip link set dy7 down",
 		"ip link set dy7 arp on",
@@ -73,7 +73,7 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'",
 	} {
 		before := h.condition()
-		h.run(h.Lab.Host(), "sh", "-c", strings.Replace(damage, "; ", " && nft ", 1))
+		h.run(h.Lab.Host(), "sh", "-c", damage)
 		h.soon(damage, func() bool { return h.condition() == before })
 		if now := h.condition(); now != before {
 			t.Fatal(cmp.Diff(before, now))
@@ -105,6 +105,29 @@ func (h *host) connected(ns, addr string) net.Conn {
 	}
 	h.t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// TestTableIsNotFoughtOver has another program remove the table as soon as it is
+// back: it is loaded again, but not as fast as it goes.
+func TestTableIsNotFoughtOver(t *testing.T) {
+	var log lines
+	h := newHost(t)
+	h.logTo(&log)
+	h.watched()
+	loads := func() int { return len(log.with("loaded firewall table")) }
+	begin := time.Now()
+	for time.Since(begin) < 3*time.Second {
+		_ = h.Command(h.Lab.Host(), "nft", "delete", "table", "inet", "dynod").Run() // or it is not yet back
+	}
+	if n, most := loads(), 8+int(time.Since(begin).Seconds()); n < 6 || n > most {
+		t.Errorf("loaded %d times in %s, want 6 to %d", n, time.Since(begin), most)
+	}
+	if w := h.Warnings(); len(w) != 1 || !strings.Contains(w[0], "keeps changing") {
+		t.Errorf("warnings: %q", w)
+	}
+	h.soon("peace", func() bool {
+		return len(h.Warnings()) == 0 && h.Command(h.Lab.Host(), "nft", "list", "chain", "inet", "dynod", "refuse").Run() == nil
+	})
 }
 
 func TestLostNamespaceIsReported(t *testing.T) {
