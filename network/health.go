@@ -187,9 +187,9 @@ func (n *Network) mendLinks(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := n.listAddrs()
 	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+		return err
 	}
 	sound := map[string]bool{} // aliases
 	for _, a := range addrs {

@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	goruntime "runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -36,12 +38,13 @@ const callTimeout = 10 * time.Second
 type Network struct {
 	cfg         Config
 	log         *slog.Logger
-	ns          netns.NsHandle  // the host's namespace
-	host        *netlink.Handle // sockets inside ns: links, addresses, connection tracking
-	quick       *netlink.Handle // another one, for what must not wait for the work on host
-	settings    linkSettings    // of the host's namespace
-	dynos       locks           // by id; taken before slots
-	slots       locks           // by link name
+	ns          netns.NsHandle               // the host's namespace
+	host        *netlink.Handle              // sockets inside ns: links, addresses, connection tracking
+	quick       *netlink.Handle              // another one, for what must not wait for the work on host
+	settings    linkSettings                 // of the host's namespace
+	others      atomic.Pointer[[]netip.Addr] // of the host, beside gateways; lately seen
+	dynos       locks                        // by id; taken before slots
+	slots       locks                        // by link name
 	elements    elements
 	loads       *rate.Limiter // of the table, by Run
 	connections connections

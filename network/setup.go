@@ -182,6 +182,9 @@ func (n *Network) prepareEnds(r Request, s *namespace, link netlink.Link) error 
 	if err != nil {
 		return err
 	}
+	if err := s.wall(n.cfg, *n.others.Load()); err != nil {
+		return err
+	}
 	if err := n.prepareHostEnd(link, inside, r.Slot); err != nil {
 		return err
 	}
