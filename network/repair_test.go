@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // promptly is how long a repair may take on a busy machine: less than it is until
@@ -102,6 +103,39 @@ func (h *host) connected(ns, addr string) net.Conn {
 	}
 	h.t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// TestConnectionsMadeWithoutRulesEnd opens what is closed while our rules are gone,
+// and somebody else's have connections tracked.
+func TestConnectionsMadeWithoutRulesEnd(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Lab.Host(), ":80")
+	_, a := h.request(0, func(r *network.Request) { r.Space = "x" })
+	_, b := h.request(1, func(r *network.Request) { r.Space = "y" })
+	h.serve(b.Namespace, ":3000")
+	h.serve(b.Namespace, ":4000")
+	h.run(h.Outside(), "ip", "route", "add", "172.16.0.0/12", "via", lab.HostAddress)
+	stays := h.connected(h.Outside(), onHost(b.HostPort))
+	h.run(h.Lab.Host(), "nft", "add table ip other; table ip other { chain c { type filter hook input priority 0; ct state established accept; } \n}")
+	h.run(h.Lab.Host(), "nft", "delete", "table", "inet", "dynod")
+	h.run(a.Namespace, "nft", "flush", "ruleset")
+	ends := map[string]net.Conn{
+		"to another dyno": h.connected(a.Namespace, join(b.Addr, 4000)),
+		"to the host":     h.connected(a.Namespace, lab.HostAddress+":80"),
+		"from outside":    h.connected(h.Outside(), join(b.Addr, 4000)),
+	}
+	for _, conn := range ends {
+		h.still(conn)
+	}
+	h.restart()
+	h.still(stays)
+	for what, conn := range ends {
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = conn.Write([]byte("still there?"))
+		if n, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("connection %s goes on: %d bytes", what, n)
+		}
+	}
 }
 
 // TestTableIsNotFoughtOver has another program remove the table as soon as it is

@@ -39,7 +39,8 @@ type Attachment struct {
 // Setup gives a dyno its network: the one that Prepare has made for its slot, or
 // else a new one. It may be repeated: what is missing is completed, and the answer
 // is the same. Policy, size and space may differ then: they change at once, and
-// connections that the dyno has stay. After an error, whatever was made stays until
+// connections that the dyno has stay, but for those within a space that it leaves.
+// After an error, whatever was made stays until
 // Setup is repeated or Teardown is called.
 //
 // Errors: errdefs.ErrInvalidArgument for a request that makes no sense;
