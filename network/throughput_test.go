@@ -12,62 +12,64 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dynod/dynod/test/lab"
 )
 
-// way is one that packets go in BenchmarkThroughput, and what it is held against.
+// way is one that packets go in BenchmarkThroughput.
 type way struct {
-	name, from, to string
-	than           string // the bare way, empty for such a one itself
-	conn           net.Conn
-	rates, delays  []float64
+	name, from, to, addr string
+	than                 []string // ways that it is held against
+
+	conn                 net.Conn // to an echo in another process
+	near, far            int      // the two ends of one more connection
+	rates, delays, paths []float64
 }
 
-// BenchmarkThroughput measures rates and round trips, turn by turn. A bare way has as
-// many links and namespaces as ours, and nothing else: no rule, no connection
-// tracking. "masked" is bare but for the masquerade that dynos need to get out at
-// all. Its figures are medians, and what percentage ours are of the bare way's.
+// BenchmarkThroughput measures rates (iperf3), round trips from process to process,
+// and those within one thread, in which nobody has to wake up: what the way itself
+// takes. A bare way has as many links and namespaces as ours, and no rule. "tracked"
+// and "masked" are bare but for what ours cannot do without: that the host tracks
+// connections, and that it masquerades. The ways take turns. Figures are medians,
+// and what percentage ours are of the others.
 func BenchmarkThroughput(b *testing.B) {
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
 	h := hostOf(b)
 	_, a := h.setup(0)
 	far, near, middle, end := h.namespace("far"), h.namespace("near"), h.namespace("middle"), h.namespace("end")
-	h.wire(far, near, "10.77.0")
-	h.wire(far, middle, "10.77.1")
-	h.wire(middle, end, "10.77.2")
-	masked := h.namespace("masked")
-	h.wire(far, masked, "10.77.3")
-	h.wire(masked, end, "10.77.4")
+	tracked, masked := h.namespace("tracked"), h.namespace("masked")
+	for i, ends := range [][2]string{{far, near}, {far, middle}, {middle, end}, {far, masked}, {masked, end}, {tracked, near}} {
+		h.wire(ends[0], ends[1], fmt.Sprint("10.77.", i))
+	}
 	h.run(far, "ip", "route", "add", "10.77.2.0/24", "via", "10.77.1.2")
 	h.run(far, "ip", "route", "add", "10.77.4.0/24", "via", "10.77.3.2")
 	h.run(end, "ip", "route", "add", "10.77.1.0/24", "via", "10.77.2.1")
-	h.run(masked, "nft", "add table ip nat; add chain ip nat out { type nat hook postrouting priority 100; }; add rule ip nat out oifname to-end masquerade")
+	h.run(masked, "nft", "add table ip t; table ip t { chain c { type nat hook postrouting priority 100; oifname to-end masquerade; } \n}")
+	h.run(tracked, "nft", "add table ip t; table ip t { chain c { type filter hook input priority 0; ct state established accept; } \n}")
 	ways := []*way{
-		{name: "bare", from: far, to: "10.77.0.2"},
-		{name: "host-dyno", from: h.Lab.Host(), to: a.Addr.String(), than: "bare"},
-		{name: "routed", from: far, to: "10.77.2.2"},
-		{name: "masked", from: far, to: "10.77.4.2", than: "routed"},
-		{name: "dyno-outside", from: a.Namespace, to: lab.OutsideAddress, than: "routed"},
+		{name: "bare", from: far, to: near, addr: "10.77.0.2"},
+		{name: "tracked", from: tracked, to: near, addr: "10.77.5.2", than: []string{"bare"}},
+		{name: "host-dyno", from: h.Lab.Host(), to: a.Namespace, addr: a.Addr.String(), than: []string{"bare", "tracked"}},
+		{name: "routed", from: far, to: end, addr: "10.77.2.2"},
+		{name: "masked", from: far, to: end, addr: "10.77.4.2", than: []string{"routed"}},
+		{name: "dyno-outside", from: a.Namespace, to: h.Outside(), addr: lab.OutsideAddress, than: []string{"routed", "masked"}},
 	}
-	for _, ns := range []string{near, end, a.Namespace, h.Outside()} {
-		h.server(h.Command(ns, "iperf3", "--server"), ns, "5201")
-		echo := h.Command(ns, self)
-		echo.Env = append(echo.Env, echoAt+"=:7")
-		h.server(echo, ns, "7")
-	}
+	h.servers(near, end, a.Namespace, h.Outside())
 	for _, w := range ways {
-		w.conn = h.connected(w.from, w.to+":7")
+		w.conn = h.connected(w.from, w.addr+":7")
+		w.near, w.far = h.ends(w)
 	}
 	for b.Loop() {
 		for _, w := range ways {
-			w.rates = append(w.rates, h.iperf(w.from, w.to))
+			w.rates = append(w.rates, h.iperf(w.from, w.addr))
 		}
-		for i := range 200 * len(ways) {
-			w := ways[i%len(ways)]
-			w.delays = append(w.delays, h.roundTrips(w.conn)...)
+		for range 100 {
+			for _, w := range ways {
+				w.delays = append(w.delays, h.roundTrips(w.conn)...)
+			}
+			for _, w := range ways {
+				w.paths = append(w.paths, w.thereAndBack(b)...)
+			}
 		}
 	}
 	report(b, ways)
@@ -77,11 +79,14 @@ func report(b *testing.B, ways []*way) {
 	b.ReportMetric(0, "ns/op")
 	for _, w := range ways {
 		b.ReportMetric(median(w.rates), w.name+"-Gbit/s")
-		b.ReportMetric(median(w.delays), w.name+"-us")
-		for _, bare := range ways {
-			if bare.name == w.than {
-				b.ReportMetric(100*median(w.rates)/median(bare.rates), w.name+"-rate-%")
-				b.ReportMetric(100*median(w.delays)/median(bare.delays), w.name+"-delay-%")
+		b.ReportMetric(median(w.delays), w.name+"-delay-us")
+		b.ReportMetric(median(w.paths), w.name+"-path-us")
+		for _, other := range ways {
+			if slices.Contains(w.than, other.name) {
+				of := w.name + "/" + other.name
+				b.ReportMetric(100*median(w.rates)/median(other.rates), of+"-rate-%")
+				b.ReportMetric(100*median(w.delays)/median(other.delays), of+"-delay-%")
+				b.ReportMetric(100*median(w.paths)/median(other.paths), of+"-path-%")
 			}
 		}
 	}
@@ -130,14 +135,24 @@ func echoes(addr string) int {
 	return 1
 }
 
-// server is a process that listens on a port, until the test ends.
-func (h *host) server(server *exec.Cmd, ns, port string) {
+// servers are processes in each namespace, until the test ends: iperf3's and an echo.
+func (h *host) servers(namespaces ...string) {
 	h.t.Helper()
-	if err := server.Start(); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	h.soon("server", func() bool { return strings.Contains(h.run(ns, "ss", "-Hltn"), ":"+port+" ") })
+	for _, ns := range namespaces {
+		echo := h.Command(ns, self)
+		echo.Env = append(echo.Env, echoAt+"=:7")
+		for port, server := range map[string]*exec.Cmd{"7": echo, "5201": h.Command(ns, "iperf3", "--server")} {
+			if err := server.Start(); err != nil {
+				h.t.Fatal(err)
+			}
+			h.t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+			h.soon("server", func() bool { return strings.Contains(h.run(ns, "ss", "-Hltn"), ":"+port+" ") })
+		}
+	}
 }
 
 // iperf is the rate of one connection in Gbit/s.
@@ -150,7 +165,7 @@ func (h *host) iperf(from, to string) float64 {
 			} `json:"sum_received"`
 		}
 	}
-	text := h.run(from, "iperf3", "--client", to, "--bytes", "100M", "--json")
+	text := h.run(from, "iperf3", "--client", to, "--bytes", "50M", "--json")
 	if err := json.Unmarshal([]byte(text), &out); err != nil {
 		h.t.Fatal(err)
 	}
@@ -165,6 +180,56 @@ func (h *host) roundTrips(conn net.Conn) (took []float64) {
 	for range 20 {
 		begin := time.Now()
 		h.still(conn)
+		took = append(took, time.Since(begin).Seconds()*1e6)
+	}
+	return took
+}
+
+// ends are the two ends of a connection, as sockets that block.
+func (h *host) ends(w *way) (near, far int) {
+	h.t.Helper()
+	l := h.listen(w.to, w.addr+":8")
+	defer l.Close()
+	var one, other net.Conn
+	err := h.Do(w.from, func() (err error) {
+		one, err = net.Dial("tcp", w.addr+":8")
+		return err
+	})
+	if err == nil {
+		other, err = l.Accept()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	socket := func(conn net.Conn) int {
+		f, err := conn.(*net.TCPConn).File()
+		if err == nil {
+			err = unix.SetNonblock(int(f.Fd()), false)
+		}
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.t.Cleanup(func() { _ = f.Close(); _ = conn.Close() })
+		return int(f.Fd())
+	}
+	return socket(one), socket(other)
+}
+
+// thereAndBack are some times of a small message, in microseconds. Packets go all the
+// way within the call that sends them.
+func (w *way) thereAndBack(b *testing.B) (took []float64) {
+	message := make([]byte, 12)
+	for range 20 {
+		begin := time.Now()
+		for _, hop := range [][2]int{{w.near, w.far}, {w.far, w.near}} {
+			_, err := unix.Write(hop[0], message)
+			if err == nil {
+				_, err = unix.Read(hop[1], message)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
 		took = append(took, time.Since(begin).Seconds()*1e6)
 	}
 	return took
