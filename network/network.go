@@ -92,6 +92,9 @@ func (n *Network) open() error {
 	}
 	n.elements.ns = n.ns
 	n.connections = connections{host: n.host, walking: make(chan struct{}, 1)}
+	if n.connections.count, err = openCount(); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -128,7 +131,7 @@ func (n *Network) start(ctx context.Context) error {
 // Close gives back what the Network itself holds. It leaves dynos, their
 // networks and the firewall table as they are.
 func (n *Network) Close() error {
-	err := errors.Join(n.elements.close(), n.settings.close())
+	err := errors.Join(n.elements.close(), n.settings.close(), n.connections.close())
 	for _, h := range []*netlink.Handle{n.host, n.quick} {
 		if h != nil {
 			h.Close()
