@@ -117,7 +117,7 @@ func (n *Network) Run(ctx context.Context) error {
 	parts.Go(func() { n.listen(ctx, n.watchFirewall, about) })
 	parts.Go(func() { n.listen(ctx, n.watchLinks, about) })
 	parts.Go(func() { n.tend(ctx, n.mend, tendPause, about.touched) })
-	parts.Go(func() { n.tend(ctx, n.findObstacles, findPause, about.foreign) })
+	parts.Go(func() { n.tend(ctx, n.noteObstacles, findPause, about.foreign) })
 	parts.Go(func() { n.tellDenied(ctx) })
 	parts.Wait()
 	return nil
@@ -156,7 +156,7 @@ func pause(ctx context.Context, news <-chan struct{}, d time.Duration) {
 	}
 }
 
-func (n *Network) findObstacles(context.Context) error {
+func (n *Network) noteObstacles(context.Context) error {
 	obstacles, err := n.obstacles()
 	if err == nil {
 		n.health.block(obstacles)
