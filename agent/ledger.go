@@ -51,10 +51,14 @@ func newLedger(places, slots int, memory int64) *ledger {
 	return l
 }
 
-// reserve takes the slot that has been free the longest and the memory, or says ErrResourceExhausted.
+// reserve takes the slot that has been free the longest and the memory, or says ErrResourceExhausted. ErrUnavailable
+// if the dyno has a share already.
 func (l *ledger) reserve(id string, memory int64) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, held := l.shares[id]; held {
+		return 0, fmt.Errorf("an earlier dyno %s is still being removed: %w", id, errdefs.ErrUnavailable)
+	}
 	if free := l.freeMemory(); memory > free {
 		return 0, fmt.Errorf("memory: %d bytes asked for, %d free: %w", memory, max(0, free), errdefs.ErrResourceExhausted)
 	}

@@ -18,9 +18,10 @@ const (
 
 // fill has a network made ahead for each slot that the ledger hands out next, until ctx ends.
 func (a *Agent) fill(ctx context.Context) {
+	blocked := map[int]bool{}
 	for ctx.Err() == nil {
 		slots, more := a.ledger.next(a.cfg.Pool, a.cfg.Pool*poolGrowth)
-		if !a.prepareNetworks(ctx, slots) {
+		if !a.prepareNetworks(ctx, slots, blocked) {
 			more = time.Now().Add(retryPrepare)
 		}
 		var again <-chan time.Time
@@ -35,16 +36,25 @@ func (a *Agent) fill(ctx context.Context) {
 	}
 }
 
-// prepareNetworks gives up at the first that fails: the host has a trouble then that concerns all.
-func (a *Agent) prepareNetworks(ctx context.Context, slots []int) bool {
+// prepareNetworks leaves a slot out that somebody else has put something in the way of, which it says once, and
+// gives up at the first that fails otherwise: the host has a trouble then that concerns all.
+func (a *Agent) prepareNetworks(ctx context.Context, slots []int, blocked map[int]bool) bool {
 	for _, slot := range slots {
 		err := a.prepareNetwork(ctx, slot)
-		if err != nil && !errdefs.IsAlreadyExists(err) { // a dyno has the slot meanwhile
-			if ctx.Err() == nil {
-				a.Log.Warn("cannot make a network ahead", "slot", slot, "err", err)
-			}
+		known := blocked[slot]
+		delete(blocked, slot)
+		switch {
+		case err == nil || errdefs.IsAlreadyExists(err): // a dyno has the slot meanwhile
+			continue
+		case ctx.Err() != nil:
+			return false
+		case !known:
+			a.Log.Warn("cannot make a network ahead", "slot", slot, "err", err)
+		}
+		if !errdefs.IsFailedPrecondition(err) {
 			return false
 		}
+		blocked[slot] = true
 	}
 	return true
 }

@@ -13,6 +13,12 @@ import (
 // retryRecovery is how long to wait when containerd or the network cannot be read at start.
 const retryRecovery = time.Second
 
+// The time between two tries to remove leftovers doubles from one to the other.
+const (
+	retryCollect    = time.Second
+	maxRetryCollect = time.Minute
+)
+
 // inventory is all that an earlier agent left on this host, by dyno id.
 type inventory map[string]*relic
 
@@ -104,7 +110,7 @@ func (a *Agent) takeOver(ctx context.Context, found inventory) {
 			a.unreadable = append(a.unreadable, id)
 			a.ledger.hold(id, r.slot, 0)
 		case dyno.Collect:
-			a.ledger.rest(r.slot)
+			a.ledger.hold(id, r.slot, 0)
 			a.group.Go(func() { a.collect(ctx, id) })
 		default:
 			a.resume(id, r, action)
@@ -124,12 +130,25 @@ func (a *Agent) resume(id string, found *relic, action dyno.Action) {
 	a.let(run, func(ctx context.Context) { run.resume(ctx, action) })
 }
 
-// collect removes what nobody has a record of. What fails is found again by the next agent.
+// collect removes what nobody has a record of, as often as it takes. Until then its slot is nobody else's.
 func (a *Agent) collect(ctx context.Context, id string) {
+	for again := retryCollect; ; again = min(2*again, maxRetryCollect) {
+		err := a.clear(ctx, id)
+		if err == nil {
+			a.ledger.free(id)
+			return
+		}
+		a.Log.Error("remove leftovers", "dyno", id, "err", err)
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *Agent) clear(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
 	defer cancel()
-	err := errors.Join(a.Runtime.Delete(ctx, id), a.Network.Teardown(ctx, id), a.Logs.Remove(ctx, id))
-	if err != nil {
-		a.Log.Error("remove leftovers", "dyno", id, "err", err)
-	}
+	return errors.Join(a.Runtime.Delete(ctx, id), a.Network.Teardown(ctx, id), a.Logs.Remove(ctx, id))
 }

@@ -96,6 +96,41 @@ func TestNetworkIsMadeAheadForARestedSlot(t *testing.T) {
 	})
 }
 
+// TestBlockedSlotDoesNotHoldUpOthers has somebody else's link where the network of the next slot belongs.
+func TestBlockedSlotDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(4))
+		h.leave()
+		h.network.Block(0)
+		h.config.Pool = 3
+		h.arrive()
+		defer func() { h.leave() }()
+		h.prepared(1, 2)
+	})
+}
+
+// TestLeftoversAreRemovedInTheEnd has a container that cannot be deleted for some minutes.
+func TestLeftoversAreRemovedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(1))
+		_, _ = h.network.Setup(t.Context(), network.Request{ID: first})
+		h.leave()
+		h.runtime.Fail("Delete", errdefs.ErrUnavailable)
+		h.arrive()
+		defer func() { h.leave() }()
+		time.Sleep(5 * time.Minute)
+		for id, want := range map[string]func(error) bool{first: errdefs.IsUnavailable, second: errdefs.IsResourceExhausted} {
+			if _, err := h.Start(t.Context(), order(id, "worker.1")); !want(err) {
+				t.Errorf("order for %s while its leftovers or slot are in use: %v", id, err)
+			}
+		}
+		h.runtime.Fail("Delete", nil)
+		time.Sleep(2 * time.Minute)
+		h.start(order(second, "worker.2"))
+		h.phase(second, dyno.Up)
+	})
+}
+
 func TestNetworkWarningsAreTheHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, func(c *agent.Config) { c.Warnings = []string{"one"} })

@@ -56,7 +56,8 @@ const (
 )
 
 // TestThousandCyclesUnderKillsLeaveNothing kills the process that sets networks up
-// and tears them down, and starts another one on what it left.
+// and tears them down, and starts another one on what it left. In the second half
+// the host has a tracked connection, without which nobody looks for those of dynos.
 func TestThousandCyclesUnderKillsLeaveNothing(t *testing.T) {
 	h := newHost(t)
 	before := h.snapshot()
@@ -64,7 +65,11 @@ func TestThousandCyclesUnderKillsLeaveNothing(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	done := 0
-	for range churnKills {
+	for kill := range churnKills {
+		if kill == churnKills/2 {
+			h.serve(h.Outside(), outside(80))
+			h.connected(h.Lab.Host(), outside(80))
+		}
 		done += h.churned(1 + random.IntN(2*churnCycles/churnKills))
 	}
 	done += h.churned(max(1, churnCycles-done))

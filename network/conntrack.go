@@ -2,9 +2,14 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -12,10 +17,12 @@ import (
 )
 
 // connections deletes tracked connections. To find any, the kernel walks its
-// whole table, which takes some 10 ms of CPU time however empty it is: so one
-// walk serves everybody who asked before it began.
+// whole table, which takes some 10 ms of CPU time however few there are: so one
+// walk serves everybody who asked before it began, and there is none if the host
+// tracks nothing.
 type connections struct {
 	host    *netlink.Handle
+	count   *os.File // how many there are; nil if the kernel does not say
 	mu      sync.Mutex
 	next    *walk         // collects addresses; nil if nobody waits for a walk
 	walking chan struct{} // holds one token during a walk
@@ -60,11 +67,36 @@ func (c *connections) lead(w *walk) {
 	c.mu.Lock()
 	c.next = nil // whoever comes now is too late for w
 	c.mu.Unlock()
-	if _, err := c.host.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, w); err != nil {
-		w.err = fmt.Errorf("delete tracked connections: %w", err)
+	if !c.none() {
+		if _, err := c.host.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, w); err != nil {
+			w.err = fmt.Errorf("delete tracked connections: %w", err)
+		}
 	}
 	close(w.done)
 	<-c.walking
+}
+
+// openCount opens the number of tracked connections of the calling thread's namespace.
+func openCount() (*os.File, error) {
+	f, err := os.Open("/proc/sys/net/netfilter/nf_conntrack_count")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // connection tracking is not loaded yet
+		return nil, fmt.Errorf("open number of tracked connections: %w", err)
+	}
+	return f, nil
+}
+
+func (c *connections) close() error {
+	if c.count == nil {
+		return nil
+	}
+	return c.count.Close()
+}
+
+// none says whether there are certainly no tracked connections.
+func (c *connections) none() bool {
+	text := make([]byte, 16)
+	n, err := c.count.ReadAt(text, 0)
+	return (err == nil || errors.Is(err, io.EOF)) && strings.TrimSpace(string(text[:n])) == "0"
 }
 
 // MatchConntrackFlow matches connections by the address of a dyno: it either

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,8 +17,8 @@ type dyno struct {
 	Addr     netip.Addr
 	Port     uint16 // inside
 	HostPort uint16
-	Policy   string // its chain
-	Size     string // its chain, empty without limits
+	Policy   string // its set and chain, empty for the default one
+	Size     string // its set and chain, empty without limits
 	Space    uint32 // 0: none
 	Routed   bool
 }
@@ -63,7 +62,6 @@ type element struct {
 	set  string
 	key  []byte
 	val  []byte // of a map
-	jump *expr.Verdict
 	text string
 }
 
@@ -82,11 +80,10 @@ func (d dyno) elements() []element {
 	if d.Routed {
 		all = append(all, element{set: "doors", key: door, text: fmt.Sprintf("%s . %d", d.Addr, d.Port)})
 	}
-	if d.Policy != "" {
-		all = append(all, verdict("policies", d.Link, "goto", expr.VerdictGoto, d.Policy))
-	}
-	if d.Size != "" {
-		all = append(all, verdict("sizes", d.Link, "jump", expr.VerdictJump, d.Size))
+	for _, set := range []string{d.Policy, d.Size} {
+		if set != "" {
+			all = append(all, element{set: set, key: link, text: d.Link})
+		}
 	}
 	if d.Space != 0 {
 		all = append(all,
@@ -94,13 +91,6 @@ func (d dyno) elements() []element {
 			element{set: "members", key: slices.Concat(link, mark), text: fmt.Sprintf("%s . %d", d.Link, d.Space)})
 	}
 	return all
-}
-
-func verdict(set, link, word string, kind expr.VerdictKind, chain string) element {
-	return element{
-		set: set, key: ifname(link), jump: &expr.Verdict{Kind: kind, Chain: chain},
-		text: fmt.Sprintf("%s : %s %s", link, word, chain),
-	}
 }
 
 // ifname is the name of a link as sets hold it.
@@ -120,8 +110,8 @@ func without(all, others []element) []element {
 var inetTable = &nftables.Table{Name: "dynod", Family: nftables.TableFamilyINet}
 
 func (e element) of() (*nftables.Set, []nftables.SetElement) {
-	set := &nftables.Set{Table: inetTable, Name: e.set, IsMap: e.val != nil || e.jump != nil}
-	return set, []nftables.SetElement{{Key: e.key, Val: e.val, VerdictData: e.jump}}
+	set := &nftables.Set{Table: inetTable, Name: e.set, IsMap: e.val != nil}
+	return set, []nftables.SetElement{{Key: e.key, Val: e.val}}
 }
 
 func (e element) add(c *nftables.Conn) error {

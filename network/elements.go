@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// changeElements takes elements out of the firewall and puts others in, in one
-// transaction. Elements that are there already are no error. If the table is
-// missing or otherwise not as was thought, it is loaded anew: the links say
-// already what it has to be.
-func (n *Network) changeElements(ctx context.Context, out, in []element) error {
+// changeElements marks a link by mark, and then takes elements out of the firewall
+// and puts others in, in one transaction. Nobody who compares table and links sees
+// one without the other. Elements that are there already are no error. If the
+// table is missing or otherwise not as was thought, it is loaded anew: the links
+// say already what it has to be.
+func (n *Network) changeElements(ctx context.Context, mark func() error, out, in []element) error {
 	var changes []change
 	for _, e := range out {
 		changes = append(changes, e.delete)
@@ -27,9 +28,9 @@ func (n *Network) changeElements(ctx context.Context, out, in []element) error {
 		changes = append(changes, e.add)
 	}
 	if changes == nil {
-		return nil
+		return mark()
 	}
-	err := n.elements.change(changes...)
+	err := n.elements.change(mark, changes...)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) {
 		n.log.Warn("firewall table was not as it should be", "err", err)
 		return n.load(ctx)
@@ -54,11 +55,15 @@ type elements struct {
 
 type change func(*nftables.Conn) error
 
-// change sends changes as one transaction. After an error the connection may
-// still hold answers to this question, and is not used again.
-func (e *elements) change(changes ...change) error {
+// change sends changes as one transaction, once before has been done. After an
+// error the connection may still hold answers to this question, and is not used
+// again.
+func (e *elements) change(before func() error, changes ...change) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := before(); err != nil {
+		return err
+	}
 	return e.ask(func(c *nftables.Conn) error {
 		for _, change := range changes {
 			if err := change(c); err != nil {

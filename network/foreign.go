@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
@@ -19,9 +20,9 @@ func (n *Network) checkForeign() error {
 	for _, link := range links {
 		byIndex[link.Attrs().Index] = link.Attrs()
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := n.listAddrs()
 	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+		return err
 	}
 	for _, a := range addrs {
 		link, ok := byIndex[a.LinkIndex]
@@ -33,6 +34,25 @@ func (n *Network) checkForeign() error {
 		}
 	}
 	return nil
+}
+
+// listAddrs lists the host's IPv4 addresses, and remembers those that are neither
+// gateways nor loopback.
+func (n *Network) listAddrs() ([]netlink.Addr, error) {
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var others []netip.Addr
+	for _, a := range addrs {
+		ip, _ := netip.AddrFromSlice(a.IP.To4())
+		if !ip.IsLoopback() && (ip.Less(n.cfg.first()) || n.cfg.last().Less(ip)) {
+			others = append(others, ip)
+		}
+	}
+	slices.SortFunc(others, netip.Addr.Compare)
+	n.others.Store(&others)
+	return addrs, nil
 }
 
 // checkAddr is the rule for one address of the host.

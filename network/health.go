@@ -16,10 +16,13 @@ import (
 const (
 	// tendEvery is how often everything is looked at though nothing was heard.
 	tendEvery = 10 * time.Second
-	// tendPause is the least time between two looks.
+	// tendPause is the least time between two looks at what is ours, findPause at
+	// what others have.
 	tendPause = 100 * time.Millisecond
-	// settle is how long a Setup may be between a link and its elements.
-	settle = 5 * time.Millisecond
+	findPause = time.Second
+	// loadsAtOnce is how often the table is loaded without a pause; then once a
+	// second, should somebody else not leave it alone.
+	loadsAtOnce = 5
 	// listenAgain is the time after which the kernel is asked for its news again.
 	listenAgain = time.Second
 )
@@ -28,6 +31,7 @@ const (
 type health struct {
 	mu        sync.Mutex
 	kept      map[string]Request // by id: Setup has promised them a network
+	slots     map[int]string     // whose they are
 	broken    map[string]string  // by id: why nothing has helped yet
 	obstacles []string
 }
@@ -36,15 +40,18 @@ func (h *health) keep(r Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.kept == nil {
-		h.kept, h.broken = map[string]Request{}, map[string]string{}
+		h.kept, h.slots, h.broken = map[string]Request{}, map[int]string{}, map[string]string{}
 	}
-	h.kept[r.ID] = r
+	h.kept[r.ID], h.slots[r.Slot] = r, r.ID
 	delete(h.broken, r.ID)
 }
 
 func (h *health) forget(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if slot := h.kept[id].Slot; h.slots[slot] == id {
+		delete(h.slots, slot)
+	}
 	delete(h.kept, id)
 	delete(h.broken, id)
 }
@@ -65,12 +72,9 @@ func (h *health) of(id string) (Request, bool) {
 
 // in is the dyno of a slot, empty if there is none.
 func (h *health) in(slot int) string {
-	for _, r := range h.all() {
-		if r.Slot == slot {
-			return r.ID
-		}
-	}
-	return ""
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.slots[slot]
 }
 
 // lose notes why a dyno's network is broken. False: that is known.
@@ -94,6 +98,9 @@ func (n *Network) Warnings() []string {
 	n.health.mu.Lock()
 	defer n.health.mu.Unlock()
 	all := slices.Clone(n.health.obstacles)
+	if n.loads.Tokens() < 1 {
+		all = append(all, "something else on this host keeps changing the firewall table inet dynod")
+	}
 	for _, id := range slices.Sorted(maps.Keys(n.health.broken)) {
 		all = append(all, fmt.Sprintf("the network of dyno %s is broken: %s", id, n.health.broken[id]))
 	}
@@ -105,33 +112,36 @@ func (n *Network) Warnings() []string {
 // cannot mend, Warnings says. It logs, at most once a second, what was denied. It
 // returns when ctx ends.
 func (n *Network) Run(ctx context.Context) error {
-	touched := make(chan struct{}, 1)
+	about := news{make(chan struct{}, 1), make(chan struct{}, 1)}
 	var parts sync.WaitGroup
-	parts.Go(func() { n.listen(ctx, n.watchFirewall, touched) })
-	parts.Go(func() { n.listen(ctx, n.watchLinks, touched) })
-	parts.Go(func() { n.tend(ctx, touched) })
+	parts.Go(func() { n.listen(ctx, n.watchFirewall, about) })
+	parts.Go(func() { n.listen(ctx, n.watchLinks, about) })
+	parts.Go(func() { n.tend(ctx, n.mend, tendPause, about.touched) })
+	parts.Go(func() { n.tend(ctx, n.noteObstacles, findPause, about.foreign) })
 	parts.Go(func() { n.tellDenied(ctx) })
 	parts.Wait()
 	return nil
 }
 
 // listen watches, again and again should that fail: dynos do not depend on it.
-func (n *Network) listen(ctx context.Context, watch func(context.Context, chan<- struct{}) error, touched chan<- struct{}) {
+func (n *Network) listen(ctx context.Context, watch func(context.Context, news) error, about news) {
 	for ctx.Err() == nil {
-		if err := watch(ctx, touched); err != nil && ctx.Err() == nil {
+		if err := watch(ctx, about); err != nil && ctx.Err() == nil {
 			n.log.Error("listen to the kernel", "err", err)
 			pause(ctx, nil, listenAgain)
 		}
 	}
 }
 
-func (n *Network) tend(ctx context.Context, touched <-chan struct{}) {
+// tend does its work again and again: when there is news, but with a pause, and
+// unasked now and then.
+func (n *Network) tend(ctx context.Context, work func(context.Context) error, least time.Duration, news <-chan struct{}) {
 	for ctx.Err() == nil {
-		if err := n.mend(ctx); err != nil && ctx.Err() == nil {
+		if err := work(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("mend networks", "err", err)
 		}
-		pause(ctx, nil, tendPause)
-		pause(ctx, touched, tendEvery)
+		pause(ctx, nil, least)
+		pause(ctx, news, tendEvery)
 	}
 }
 
@@ -146,25 +156,28 @@ func pause(ctx context.Context, news <-chan struct{}, d time.Duration) {
 	}
 }
 
-// mend looks at everything and restores what is not as it should be.
-func (n *Network) mend(ctx context.Context) error {
+func (n *Network) noteObstacles(context.Context) error {
 	obstacles, err := n.obstacles()
 	if err == nil {
 		n.health.block(obstacles)
 	}
-	return errors.Join(err, n.mendTable(ctx), n.forward(), n.mendLinks(ctx))
+	return err
+}
+
+// mend looks at what is ours and restores what is not as it should be.
+func (n *Network) mend(ctx context.Context) error {
+	return errors.Join(n.mendTable(ctx), n.forward(), n.mendLinks(ctx))
 }
 
 func (n *Network) mendTable(ctx context.Context) error {
 	err := n.inspectTable()
-	if err != nil { // or a Setup is under way
-		pause(ctx, nil, settle)
-		err = n.inspectTable()
-	}
 	if err == nil {
 		return nil
 	}
 	n.log.Warn("the firewall table was changed by somebody else", "err", err)
+	if err := n.loads.Wait(ctx); err != nil {
+		return err
+	}
 	return n.load(ctx)
 }
 
@@ -174,9 +187,9 @@ func (n *Network) mendLinks(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := n.listAddrs()
 	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+		return err
 	}
 	sound := map[string]bool{} // aliases
 	for _, a := range addrs {

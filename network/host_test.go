@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(churnDir); dir != "" {
 		os.Exit(churn(dir))
 	}
+	if addr := os.Getenv(echoAt); addr != "" {
+		os.Exit(echoes(addr))
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -152,10 +155,14 @@ func echo(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// dial connects from ns, from the local address if there is one, and returns
-// the address that the other side saw.
-func (h *host) dial(ns, addr string, local ...string) (conn net.Conn, seen string, err error) {
-	d := net.Dialer{Timeout: patience}
+// dial connects from ns, and returns the address that the other side saw.
+func (h *host) dial(ns, addr string) (conn net.Conn, seen string, err error) {
+	return h.dialWithin(10*time.Second, ns, addr)
+}
+
+// dialWithin gives up after a time. It connects from the local address if there is one.
+func (h *host) dialWithin(limit time.Duration, ns, addr string, local ...string) (conn net.Conn, seen string, err error) {
+	d := net.Dialer{Timeout: limit}
 	for _, l := range local {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(l)}
 	}
@@ -188,7 +195,7 @@ func (h *host) reaches(ns, addr string) string {
 // cannotReach fails the test if a connection comes about.
 func (h *host) cannotReach(ns, addr string, local ...string) {
 	h.t.Helper()
-	conn, _, err := h.dial(ns, addr, local...)
+	conn, _, err := h.dialWithin(patience, ns, addr, local...)
 	if err == nil {
 		_ = conn.Close()
 		h.t.Errorf("can reach %s", addr)

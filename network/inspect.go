@@ -20,7 +20,7 @@ func (n *Network) inspectTable() error {
 		return err
 	}
 	want := map[string][]element{}
-	for _, set := range dynoSets {
+	for _, set := range n.cfg.sets() {
 		want[set] = nil
 	}
 	for _, d := range dynos {
@@ -41,8 +41,19 @@ func (n *Network) inspectTable() error {
 	})
 }
 
-// dynoSets are the sets and maps that hold elements of dynos.
-var dynoSets = []string{"sources", "ports", "doors", "policies", "sizes", "spaces", "members"}
+// sets are the sets and maps that hold elements of dynos.
+func (c Config) sets() []string {
+	all := []string{"sources", "ports", "doors", "spaces", "members", closedPolicy}
+	for _, p := range c.policyChains() {
+		if p.Name != DefaultPolicy {
+			all = append(all, p.Chain)
+		}
+	}
+	for _, s := range c.sizeChains() {
+		all = append(all, s.Chain)
+	}
+	return all
+}
 
 func compare(c *nftables.Conn, set string, want []element) error {
 	has, err := c.GetSetElements(&nftables.Set{Table: inetTable, Name: set})
@@ -54,7 +65,7 @@ func compare(c *nftables.Conn, set string, want []element) error {
 		byKey[string(e.Key)] = e
 	}
 	for _, e := range want {
-		if found, ok := byKey[string(e.key)]; !ok || !e.matches(found) {
+		if found, ok := byKey[string(e.key)]; !ok || !bytes.Equal(e.val, found.Val) {
 			return fmt.Errorf("%s lacks %s", set, e.text)
 		}
 	}
@@ -62,13 +73,6 @@ func compare(c *nftables.Conn, set string, want []element) error {
 		return fmt.Errorf("%s has %d elements, not %d", set, len(has), len(want))
 	}
 	return nil
-}
-
-func (e element) matches(found nftables.SetElement) bool {
-	if e.jump != nil {
-		return found.VerdictData != nil && found.VerdictData.Chain == e.jump.Chain
-	}
-	return bytes.Equal(e.val, found.Val)
 }
 
 // remember notes how the table looks that was just loaded. The caller holds mu.

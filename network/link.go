@@ -71,11 +71,7 @@ func (n *Network) deleteLink(link netlink.Link) error {
 
 // prepareHostEnd makes settings, address and neighbour of the host's end.
 func (n *Network) prepareHostEnd(link, inside netlink.Link, slot int) error {
-	err := within(n.ns, func() error {
-		_, err := apply(hostEnd(link.Attrs().Name)...)
-		return err
-	})
-	if err != nil {
+	if err := n.settings.hostEnd(link.Attrs().Name); err != nil {
 		return err
 	}
 	if err := n.host.AddrReplace(link, &netlink.Addr{IPNet: subnet(n.cfg.gateway(slot))}); err != nil {

@@ -16,13 +16,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	goruntime "runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 // callTimeout bounds one request to the kernel, and one load of the table.
@@ -35,12 +38,15 @@ const callTimeout = 10 * time.Second
 type Network struct {
 	cfg         Config
 	log         *slog.Logger
-	ns          netns.NsHandle  // the host's namespace
-	host        *netlink.Handle // sockets inside ns: links, addresses, connection tracking
-	quick       *netlink.Handle // another one, for what must not wait for the work on host
-	dynos       locks           // by id; taken before slots
-	slots       locks           // by link name
+	ns          netns.NsHandle               // the host's namespace
+	host        *netlink.Handle              // sockets inside ns: links, addresses, connection tracking
+	quick       *netlink.Handle              // another one, for what must not wait for the work on host
+	settings    linkSettings                 // of the host's namespace
+	others      atomic.Pointer[[]netip.Addr] // of the host, beside gateways; lately seen
+	dynos       locks                        // by id; taken before slots
+	slots       locks                        // by link name
 	elements    elements
+	loads       *rate.Limiter // of the table, by Run
 	connections connections
 	spaces      spaces
 	spares      spares
@@ -57,7 +63,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, log: log, ns: netns.None()}
+	n := &Network{cfg: cfg, log: log, ns: netns.None(), loads: rate.NewLimiter(1, loadsAtOnce)}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -81,8 +87,14 @@ func (n *Network) open() error {
 	if n.quick, err = openHandle(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
+	if n.settings, err = openLinkSettings(); err != nil {
+		return err
+	}
 	n.elements.ns = n.ns
 	n.connections = connections{host: n.host, walking: make(chan struct{}, 1)}
+	if n.connections.count, err = openCount(); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -119,7 +131,7 @@ func (n *Network) start(ctx context.Context) error {
 // Close gives back what the Network itself holds. It leaves dynos, their
 // networks and the firewall table as they are.
 func (n *Network) Close() error {
-	err := n.elements.close()
+	err := errors.Join(n.elements.close(), n.settings.close(), n.connections.close())
 	for _, h := range []*netlink.Handle{n.host, n.quick} {
 		if h != nil {
 			h.Close()

@@ -40,6 +40,12 @@ func spaceDigest(name string) string {
 // may not change during its life.
 func (o owner) same(other owner) bool { return o.id == other.id && o.port == other.port }
 
+// alike says whether both are the same but for the dyno.
+func (o owner) alike(other owner) bool {
+	o.id = other.id
+	return o == other
+}
+
 func (o owner) alias() string {
 	return aliasMark + strings.Join([]string{o.id, strconv.Itoa(int(o.port)), o.policy, o.size, o.space}, ":")
 }

@@ -29,6 +29,9 @@ type Limits struct {
 // and open unless Config says otherwise.
 const DefaultPolicy = "default"
 
+// closedPolicy is the chain of policies that the configuration has no more.
+const closedPolicy = "policy_closed"
+
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (c Config) checkNames() error {
@@ -47,18 +50,18 @@ func (c Config) checkNames() error {
 	return nil
 }
 
-// policyChain is the chain of a policy. A dyno may live whose policy the
+// policyChain is the chain of a policy, and the set of those that have it. A dyno may live whose policy the
 // configuration has no more: it is closed outwards.
 func (c Config) policyChain(name string) string {
 	if name == "" {
 		name = DefaultPolicy
 	}
-	return chainName("policy_", c.policyNames(), name, "policy_closed")
+	return chainName("policy_", c.policyNames(), name, closedPolicy)
 }
 
 func (c Config) policyNames() []string { return slices.Sorted(maps.Keys(c.Policies)) }
 
-// sizeChain is the chain of a size that limits connections, else empty.
+// sizeChain is the set and chain of a size that limits connections, else empty.
 func (c Config) sizeChain(name string) string { return chainName("size_", c.sizeNames(), name, "") }
 
 // sizeNames are the sizes that limit connections.

@@ -145,7 +145,9 @@ func TestHostPortsAreOpenToDynos(t *testing.T) {
 	h.serve(h.Lab.Host(), ":53")
 	h.serve(h.Lab.Host(), ":54")
 	h.reaches(a.Namespace, a.Gateway.String()+":53")
+	h.reaches(a.Namespace, lab.HostAddress+":53")
 	h.cannotReach(a.Namespace, a.Gateway.String()+":54")
+	h.cannotReach(a.Namespace, lab.HostAddress+":54")
 }
 
 func TestDynosAreReachedByListedLinksOnly(t *testing.T) {

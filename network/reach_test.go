@@ -48,19 +48,42 @@ func TestOnlyThePortLeadsToDyno(t *testing.T) {
 	h.reaches(h.Outside(), onHost(a.HostPort))
 }
 
-func TestDynoCannotReachHost(t *testing.T) {
+// TestHostIsClosedTwice takes one wall away, then the other, then both.
+func TestHostIsClosedTwice(t *testing.T) {
 	h := newHost(t)
 	_, a := h.setup(0)
 	_, b := h.setup(1)
 	h.serve(h.Lab.Host(), ":80")
 	h.serve(b.Namespace, ":3000")
-	for _, addr := range []string{lab.HostAddress, a.Gateway.String(), b.Gateway.String()} {
+	addrs := []string{lab.HostAddress, a.Gateway.String(), b.Gateway.String()}
+	h.openNeighbours(a.Namespace) // as in a space
+	for _, addr := range addrs {
 		h.reaches(h.Lab.Host(), addr+":80")
+		h.cannotReach(a.Namespace, addr+":80")
+	}
+	inside := h.run(a.Namespace, "nft", "list", "ruleset")
+	h.run(a.Namespace, "nft", "flush", "ruleset")
+	for _, addr := range addrs {
 		h.cannotReach(a.Namespace, addr+":80")
 	}
 	h.reaches(h.Outside(), onHost(b.HostPort))
 	h.cannotReach(a.Namespace, onHost(b.HostPort))
 	h.denied("denied_host")
+
+	h.run(h.Lab.Host(), "nft", "flush", "ruleset")
+	for _, addr := range addrs {
+		h.reaches(a.Namespace, addr+":80")
+	}
+	load := h.Command(a.Namespace, "nft", "-f", "-")
+	load.Stdin = strings.NewReader(inside)
+	if out, err := load.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, addr := range addrs {
+		h.cannotReach(a.Namespace, addr+":80")
+	}
+	h.serve(a.Namespace, ":3000")
+	h.reaches(h.Lab.Host(), join(a.Addr, 3000)) // answers go to the host
 }
 
 func TestDynoCannotReachDyno(t *testing.T) {

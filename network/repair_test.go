@@ -61,10 +61,10 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"nft flush chain inet dynod protect_host",
 		"nft insert rule inet dynod protect_host accept",
 		"nft flush map inet dynod ports",
-		"nft flush map inet dynod policies",
+		"nft flush set inet dynod policy_4",
 		"nft delete element inet dynod sources { dy7 . 172.16.0.30 }",
 		"nft add element inet dynod ports { 80 : 172.16.0.30 . 80 }",
-		"nft flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }",
+		"nft 'flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }'",
 		"ip link del dy7",
 		"ip link set dy7 down",
 		"ip link set dy7 arp on",
@@ -73,7 +73,7 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'",
 	} {
 		before := h.condition()
-		h.run(h.Lab.Host(), "sh", "-c", strings.Replace(damage, "; ", " && nft ", 1))
+		h.run(h.Lab.Host(), "sh", "-c", damage)
 		h.soon(damage, func() bool { return h.condition() == before })
 		if now := h.condition(); now != before {
 			t.Fatal(cmp.Diff(before, now))
@@ -83,9 +83,7 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		h.reaches(a.Namespace, outside(80))
 		h.reaches(h.Outside(), onHost(a.HostPort))
 	}
-	if w := h.Warnings(); len(w) > 0 {
-		t.Errorf("warnings: %q", w)
-	}
+	h.soon("no warnings", func() bool { return len(h.Warnings()) == 0 })
 }
 
 // condition is the host's share of the dynos' networks, without numbers that
@@ -105,6 +103,62 @@ func (h *host) connected(ns, addr string) net.Conn {
 	}
 	h.t.Cleanup(func() { _ = conn.Close() })
 	return conn
+}
+
+// TestConnectionsMadeWithoutRulesEnd opens what is closed while our rules are gone,
+// and somebody else's have connections tracked.
+func TestConnectionsMadeWithoutRulesEnd(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Lab.Host(), ":80")
+	_, a := h.request(0, func(r *network.Request) { r.Space = "x" })
+	_, b := h.request(1, func(r *network.Request) { r.Space = "y" })
+	h.serve(b.Namespace, ":3000")
+	h.serve(b.Namespace, ":4000")
+	h.run(h.Outside(), "ip", "route", "add", "172.16.0.0/12", "via", lab.HostAddress)
+	stays := h.connected(h.Outside(), onHost(b.HostPort))
+	h.run(h.Lab.Host(), "nft", "add table ip other; table ip other { chain c { type filter hook input priority 0; ct state established accept; } \n}")
+	h.run(h.Lab.Host(), "nft", "delete", "table", "inet", "dynod")
+	h.run(a.Namespace, "nft", "flush", "ruleset")
+	ends := map[string]net.Conn{
+		"to another dyno": h.connected(a.Namespace, join(b.Addr, 4000)),
+		"to the host":     h.connected(a.Namespace, lab.HostAddress+":80"),
+		"from outside":    h.connected(h.Outside(), join(b.Addr, 4000)),
+	}
+	for _, conn := range ends {
+		h.still(conn)
+	}
+	h.restart()
+	h.still(stays)
+	for what, conn := range ends {
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = conn.Write([]byte("still there?"))
+		if n, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("connection %s goes on: %d bytes", what, n)
+		}
+	}
+}
+
+// TestTableIsNotFoughtOver has another program remove the table as soon as it is
+// back: it is loaded again, but not as fast as it goes.
+func TestTableIsNotFoughtOver(t *testing.T) {
+	var log lines
+	h := newHost(t)
+	h.logTo(&log)
+	h.watched()
+	loads := func() int { return len(log.with("loaded firewall table")) }
+	begin := time.Now()
+	for time.Since(begin) < 3*time.Second {
+		_ = h.Command(h.Lab.Host(), "nft", "delete", "table", "inet", "dynod").Run() // or it is not yet back
+	}
+	if n, most := loads(), 8+int(time.Since(begin).Seconds()); n < 6 || n > most {
+		t.Errorf("loaded %d times in %s, want 6 to %d", n, time.Since(begin), most)
+	}
+	if w := h.Warnings(); len(w) != 1 || !strings.Contains(w[0], "keeps changing") {
+		t.Errorf("warnings: %q", w)
+	}
+	h.soon("peace", func() bool {
+		return len(h.Warnings()) == 0 && h.Command(h.Lab.Host(), "nft", "list", "chain", "inet", "dynod", "refuse").Run() == nil
+	})
 }
 
 func TestLostNamespaceIsReported(t *testing.T) {
@@ -171,17 +225,16 @@ func TestDeniedPacketsAreLogged(t *testing.T) {
 	h.logTo(&log)
 	h.watched()
 	id, a := h.setup(0)
-	h.serve(h.Lab.Host(), ":80")
 	begin := time.Now()
 	for time.Since(begin) < 2500*time.Millisecond {
-		h.cannotReach(a.Namespace, lab.HostAddress+":80")
+		h.cannotReach(a.Namespace, outside(25))
 	}
 	told := log.with("denied packets")
 	if n := len(told); n < 1 || n > 3 {
 		t.Errorf("%d lines in 2.5 s: %q", n, told)
 	}
 	for _, line := range told {
-		if !strings.Contains(line, "rules.host=") || !strings.Contains(line, id) {
+		if !strings.Contains(line, "rules.port=") || !strings.Contains(line, id) {
 			t.Errorf("line without rule or dyno: %s", line)
 		}
 	}

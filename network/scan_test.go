@@ -38,11 +38,7 @@ func TestScanReachesNothing(t *testing.T) {
 		s := newScan(t)
 		s.nothingAnswers("no agent")
 		s.run(s.Lab.Host(), "nft", "flush", "ruleset")
-		for _, what := range []string{"dyno", "metadata", "metadata by IPv6"} {
-			if n := s.scan(s.from, s.targets[what]); n > 0 {
-				t.Errorf("neither agent nor rules: %d ports of %s answer", n, what)
-			}
-		}
+		s.nothingAnswers("neither agent nor rules")
 		s.restart()
 		s.watched()
 		s.nothingAnswers("agent")
@@ -91,6 +87,7 @@ func newScan(t *testing.T) *scan {
 // openAll takes away the firewall and the routes, and gives the dyno IPv6.
 func (s *scan) openAll() {
 	s.run(s.Lab.Host(), "nft", "flush", "ruleset")
+	s.run(s.from, "nft", "flush", "ruleset")
 	s.openNeighbours(s.from)
 	s.openNeighbours(s.other)
 	for _, to := range []string{"169.254.0.0/16", metadata6, "fe80::/10", "default"} {
@@ -223,7 +220,7 @@ func sendSYNs(fd int, own, to netip.Addr) error {
 				time.Sleep(time.Millisecond)
 				continue
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, unix.EPERM) { // the firewall inside refuses it
 				return err
 			}
 			break

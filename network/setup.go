@@ -39,7 +39,8 @@ type Attachment struct {
 // Setup gives a dyno its network: the one that Prepare has made for its slot, or
 // else a new one. It may be repeated: what is missing is completed, and the answer
 // is the same. Policy, size and space may differ then: they change at once, and
-// connections that the dyno has stay. After an error, whatever was made stays until
+// connections that the dyno has stay, but for those within a space that it leaves.
+// After an error, whatever was made stays until
 // Setup is repeated or Teardown is called.
 //
 // Errors: errdefs.ErrInvalidArgument for a request that makes no sense;
@@ -114,7 +115,7 @@ func (n *Network) setup(ctx context.Context, r Request) error {
 // slot.
 func (n *Network) make(ctx context.Context, r Request) error {
 	dir := n.cfg.dir(r.ID)
-	link, has, err := n.vacant(r.Slot, r.owner())
+	link, has, err := n.vacant(ctx, r.Slot, r.owner())
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (n *Network) make(ctx context.Context, r Request) error {
 
 // vacant returns the link of a slot if it is want's already, nil if there is
 // none, and an error if somebody else holds it.
-func (n *Network) vacant(slot int, want owner) (netlink.Link, owner, error) {
+func (n *Network) vacant(ctx context.Context, slot int, want owner) (netlink.Link, owner, error) {
 	link, has, err := n.slotLink(slot)
 	if err != nil || link == nil || has.same(want) {
 		return link, has, err
@@ -138,12 +139,15 @@ func (n *Network) vacant(slot int, want owner) (netlink.Link, owner, error) {
 	if has.id == want.id {
 		return nil, has, fmt.Errorf("dyno has port %d: %w", has.port, errdefs.ErrFailedPrecondition)
 	}
-	if _, spare := spareSlot(has.id); has.id != "" && !spare {
+	if _, spare := spareSlot(has.id); spare { // left half-made by Prepare
+		return nil, owner{}, n.demolish(ctx, has.id, slot)
+	}
+	if has.id != "" {
 		return nil, has, fmt.Errorf("slot %d is held by dyno %s: %w", slot, has.id, errdefs.ErrAlreadyExists)
 	}
-	// Nobody's: left half-made by a Setup or Prepare, or disowned by a Teardown,
-	// that did not come to its end.
-	return nil, owner{}, n.deleteLink(link)
+	// Nobody's: left half-made by a Setup, or disowned by a Teardown, that did not
+	// come to its end. Either may have left elements.
+	return nil, owner{}, errors.Join(n.deleteLink(link), n.load(ctx))
 }
 
 // connect joins the namespace s to the host and opens the firewall. The link, if
@@ -179,6 +183,9 @@ func (n *Network) prepareEnds(r Request, s *namespace, link netlink.Link) error 
 	if err != nil {
 		return err
 	}
+	if err := s.wall(n.cfg, *n.others.Load()); err != nil {
+		return err
+	}
 	if err := n.prepareHostEnd(link, inside, r.Slot); err != nil {
 		return err
 	}
@@ -191,15 +198,18 @@ func (n *Network) prepareEnds(r Request, s *namespace, link netlink.Link) error 
 
 // own marks the link as the dyno's and lets the firewall follow.
 func (n *Network) own(ctx context.Context, link netlink.Link, r Request, has owner) error {
-	if err := n.host.LinkSetAlias(link, r.owner().alias()); err != nil {
-		return fmt.Errorf("claim link: %w", err)
+	mark := func() error {
+		if err := n.host.LinkSetAlias(link, r.owner().alias()); err != nil {
+			return fmt.Errorf("claim link: %w", err)
+		}
+		return nil
 	}
 	var before []element
 	if has.id != "" {
 		before = n.dyno(r.Slot, has).elements()
 	}
 	after := n.dyno(r.Slot, r.owner()).elements()
-	return n.changeElements(ctx, without(before, after), after)
+	return n.changeElements(ctx, mark, without(before, after), after)
 }
 
 func claimPath(dir string) string { return filepath.Join(dir, "claim") }

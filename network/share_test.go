@@ -23,7 +23,7 @@ func sized(size string) func(*network.Request) { return func(r *network.Request)
 func (h *host) connections(ns, addr string, n int) (open int) {
 	h.t.Helper()
 	for range n {
-		conn, _, err := h.dial(ns, addr)
+		conn, _, err := h.dialWithin(patience, ns, addr)
 		if err == nil {
 			h.t.Cleanup(func() { _ = conn.Close() })
 			open++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -71,7 +72,7 @@ func (n *Network) prepare(ctx context.Context, slot int) error {
 	r := n.cfg.Spare.complete()
 	r.ID, r.Slot = spareID(slot), slot
 	if err := n.make(ctx, r); err != nil {
-		return err
+		return errors.Join(err, n.abandon(ctx, r))
 	}
 	link, _, err := n.slotLink(slot)
 	if err != nil {
@@ -81,26 +82,40 @@ func (n *Network) prepare(ctx context.Context, slot int) error {
 	return nil
 }
 
+// abandon removes what was made of a spare, if anything was.
+func (n *Network) abandon(ctx context.Context, r Request) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if _, err := os.Stat(n.cfg.dir(r.ID)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return n.demolish(ctx, r.ID, r.Slot)
+}
+
 // occupy makes a spare r's, and changes it as far as r is not what it was made
 // for. One that was damaged meanwhile makes room for a new network.
 func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
-	if err := n.rename(s, r); err != nil {
-		n.log.Warn("a network made ahead is of no use", "slot", r.Slot, "err", err)
-		if err := errors.Join(n.disown(s.link), n.demolish(ctx, s.ID, r.Slot)); err != nil {
-			return err
-		}
+	var damage error
+	rename := func() error {
+		damage = n.rename(s, r)
+		return damage
+	}
+	var made, wanted []element
+	if as := s.owner(); !as.alike(r.owner()) {
+		made, wanted = n.dyno(r.Slot, as).elements(), n.dyno(r.Slot, r.owner()).elements()
+	}
+	err := n.changeElements(ctx, rename, without(made, wanted), without(wanted, made))
+	if damage != nil {
+		n.log.Warn("a network made ahead is of no use", "slot", r.Slot, "err", damage)
+		err = errors.Join(n.disown(s.link), n.demolish(ctx, s.ID, r.Slot))
+	}
+	if err != nil {
+		return err
+	}
+	if damage != nil || r.Space != s.Space || n.cfg.Sizes[r.Size].Bandwidth != n.cfg.Sizes[s.Size].Bandwidth {
 		return n.make(ctx, r)
 	}
-	made := s.owner()
-	made.id = r.ID
-	if made == r.owner() {
-		return nil
-	}
-	if r.Space != s.Space || n.cfg.Sizes[r.Size].Bandwidth != n.cfg.Sizes[s.Size].Bandwidth {
-		return n.make(ctx, r)
-	}
-	before, after := n.dyno(r.Slot, s.owner()).elements(), n.dyno(r.Slot, r.owner()).elements()
-	return n.changeElements(ctx, without(before, after), without(after, before))
+	return nil
 }
 
 // rename gives a spare its owner. The link comes first: what has no owner is

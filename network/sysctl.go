@@ -47,17 +47,57 @@ func (n *Network) forward() error {
 	})
 }
 
-// hostEnd are the settings of the host's end of a dyno's link: no IPv6, only
-// answers from the dyno's own address, no talk about the host's other addresses.
-func hostEnd(link string) []setting {
-	v4 := "ipv4/conf/" + link + "/"
-	return []setting{
-		{"ipv6/conf/" + link + "/disable_ipv6", "1"},
-		{v4 + "rp_filter", "1"},
-		{v4 + "arp_ignore", "1"},
-		{v4 + "accept_redirects", "0"},
-		{v4 + "send_redirects", "0"},
+// linkSettings are the directories of the settings of links in one namespace. They
+// are kept open: on the way there the kernel compares the entries of every
+// namespace of the host.
+type linkSettings struct {
+	v4 *os.Root
+	v6 *os.Root // nil for a kernel without IPv6
+}
+
+// openLinkSettings opens those of the calling thread's namespace.
+func openLinkSettings() (s linkSettings, err error) {
+	if s.v4, err = os.OpenRoot("/proc/sys/net/ipv4/conf"); err != nil {
+		return s, fmt.Errorf("open kernel settings: %w", err)
 	}
+	s.v6, err = os.OpenRoot("/proc/sys/net/ipv6/conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, fmt.Errorf("open kernel settings: %w", err)
+	}
+	return s, nil
+}
+
+// hostEnd makes the settings of the host's end of a dyno's link: no IPv6, only
+// answers from the dyno's own address, no talk about the host's other addresses.
+func (s linkSettings) hostEnd(link string) error {
+	all := []struct {
+		of *os.Root
+		setting
+	}{
+		{s.v6, setting{"disable_ipv6", "1"}},
+		{s.v4, setting{"rp_filter", "1"}},
+		{s.v4, setting{"arp_ignore", "1"}},
+		{s.v4, setting{"accept_redirects", "0"}},
+		{s.v4, setting{"send_redirects", "0"}},
+	}
+	for _, one := range all {
+		if one.of == nil {
+			continue
+		}
+		if err := one.of.WriteFile(filepath.Join(link, one.name), []byte(one.value), 0); err != nil {
+			return fmt.Errorf("write kernel setting: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s linkSettings) close() (err error) {
+	for _, of := range []*os.Root{s.v4, s.v6} {
+		if of != nil {
+			err = errors.Join(err, of.Close())
+		}
+	}
+	return err
 }
 
 // insideNamespace are the settings of a dyno's namespace, made before it has a

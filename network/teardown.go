@@ -98,13 +98,11 @@ func (n *Network) cut(ctx context.Context, id string, slot int) (netlink.Link, e
 	if err != nil {
 		return nil, err
 	}
-	if err := n.disown(link); err != nil {
-		return nil, err
-	}
+	disown := func() error { return n.disown(link) }
 	if o.id == id {
-		err = n.changeElements(ctx, n.dyno(slot, o).elements(), nil)
+		err = n.changeElements(ctx, disown, n.dyno(slot, o).elements(), nil)
 	} else {
-		err = n.load(ctx)
+		err = errors.Join(disown(), n.load(ctx))
 	}
 	if err != nil {
 		return nil, err

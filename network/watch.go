@@ -12,36 +12,86 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchFirewall passes on that somebody else changed a rule of this host.
-func (n *Network) watchFirewall(ctx context.Context, touched chan<- struct{}) error {
-	foreign := func(m netlink.Message) bool { return m.Header.PID != n.elements.port.Load() }
-	return n.watch(ctx, unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, foreign, touched)
+// news is what the kernel has told since somebody looked, as a token in a channel.
+type news struct {
+	touched chan struct{} // our table, or a dyno's link
+	foreign chan struct{} // somebody else's table
+}
+
+func tell(about chan<- struct{}) {
+	select {
+	case about <- struct{}{}:
+	default: // nobody has looked since the last news
+	}
+}
+
+// watchFirewall passes on that somebody else changed a rule of this host. Tables of
+// others may change many times a second, and ours is not looked at for that.
+func (n *Network) watchFirewall(ctx context.Context, about news) error {
+	return n.watch(ctx, unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, func(m *netlink.Message) {
+		switch {
+		case m == nil:
+			tell(about.touched)
+			tell(about.foreign)
+		case m.Header.PID == n.elements.port.Load() || m.Header.Type&0xff == unix.NFT_MSG_NEWGEN:
+		case isOurs(m):
+			tell(about.touched)
+		default:
+			tell(about.foreign)
+		}
+	})
+}
+
+// isOurs says whether a message about anything in a table is about ours. The first
+// attribute of all of them is the table's name.
+func isOurs(m *netlink.Message) bool {
+	const header, table = 4, 1
+	name := attribute(m.Data, header, table)
+	return unix.ByteSliceToString(name) == inetTable.Name && m.Data[0] == byte(inetTable.Family)
 }
 
 // watchLinks passes on that a link of a dyno is down or has lost an address, or
 // that the host's forwarding changed.
-func (n *Network) watchLinks(ctx context.Context, touched chan<- struct{}) error {
+func (n *Network) watchLinks(ctx context.Context, about news) error {
 	groups := []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF}
-	return n.watch(ctx, unix.NETLINK_ROUTE, groups, n.damaging, touched)
+	return n.watch(ctx, unix.NETLINK_ROUTE, groups, func(m *netlink.Message) {
+		if m == nil || n.damaging(m) {
+			tell(about.touched)
+		}
+	})
 }
 
-func (n *Network) damaging(m netlink.Message) bool {
+func (n *Network) damaging(m *netlink.Message) bool {
 	var name []byte
 	switch m.Header.Type {
 	case unix.RTM_DELLINK:
 		name = attribute(m.Data, unix.SizeofIfInfomsg, unix.IFLA_IFNAME)
 	case unix.RTM_NEWLINK:
-		if len(m.Data) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Data[8:])&quiet != quiet {
-			name = attribute(m.Data, unix.SizeofIfInfomsg, unix.IFLA_IFNAME)
-		}
+		return n.disfigured(m.Data)
 	case unix.RTM_DELADDR:
 		name = attribute(m.Data, unix.SizeofIfAddrmsg, unix.IFA_LABEL)
 	case unix.RTM_NEWNETCONF:
 		const header = 4 // a family, padded
 		return bytes.Equal(attribute(m.Data, header, netconfLink), allLinks)
 	}
-	slot, named := slotOfName(unix.ByteSliceToString(name))
-	return named && n.health.in(slot) != ""
+	_, kept := n.keeps(name)
+	return kept
+}
+
+// disfigured says whether a link of a dyno is down, not deaf or not marked as it must be.
+func (n *Network) disfigured(link []byte) bool {
+	r, kept := n.keeps(attribute(link, unix.SizeofIfInfomsg, unix.IFLA_IFNAME))
+	alias := attribute(link, unix.SizeofIfInfomsg, unix.IFLA_IFALIAS)
+	return kept && (binary.NativeEndian.Uint32(link[8:])&quiet != quiet || unix.ByteSliceToString(alias) != r.owner().alias())
+}
+
+// keeps is what the dyno was promised whose link has this name.
+func (n *Network) keeps(link []byte) (Request, bool) {
+	slot, named := slotOfName(unix.ByteSliceToString(link))
+	if !named {
+		return Request{}, false
+	}
+	return n.health.of(n.health.in(slot))
 }
 
 // The settings of all links together, as the kernel tells of them
@@ -67,9 +117,9 @@ func attribute(data []byte, header int, kind uint16) (value []byte) {
 	return value
 }
 
-// watch reads what the kernel tells to groups until ctx ends, and passes on that
-// there was something that concerns us. What gets lost on the way may have.
-func (n *Network) watch(ctx context.Context, family int, groups []uint32, concerns func(netlink.Message) bool, touched chan<- struct{}) error {
+// watch lets hear have what the kernel tells to groups, until ctx ends; nil for what
+// got lost on the way.
+func (n *Network) watch(ctx context.Context, family int, groups []uint32, hear func(*netlink.Message)) error {
 	conn, err := netlink.Dial(family, &netlink.Config{NetNS: int(n.ns)})
 	if err != nil {
 		return fmt.Errorf("listen to the kernel: %w", err)
@@ -89,15 +139,11 @@ func (n *Network) watch(ctx context.Context, family int, groups []uint32, concer
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return errors.Join(fmt.Errorf("listen to the kernel: %w", err), conn.Close())
 		}
-		news := err != nil
-		for _, m := range messages {
-			news = news || concerns(m)
+		if err != nil {
+			hear(nil)
 		}
-		if news {
-			select {
-			case touched <- struct{}{}:
-			default: // nobody has looked since the last news
-			}
+		for i := range messages {
+			hear(&messages[i])
 		}
 	}
 }

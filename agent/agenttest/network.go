@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/dynod/dynod/network"
 )
 
@@ -18,6 +20,7 @@ type Network struct {
 	listening map[string]bool
 	fail      error
 	unready   error
+	blocked   []int
 	spares    map[int]bool
 	warnings  []string
 }
@@ -64,10 +67,20 @@ func (n *Network) Request(id string) network.Request {
 func (n *Network) Prepare(_ context.Context, slot int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if slices.Contains(n.blocked, slot) {
+		return errdefs.ErrFailedPrecondition
+	}
 	if n.unready == nil {
 		n.spares[slot] = true
 	}
 	return n.unready
+}
+
+// Block makes Prepare refuse these slots, as if somebody else had something there.
+func (n *Network) Block(slots ...int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.blocked = slots
 }
 
 // FailPrepare makes Prepare fail until err is nil again.

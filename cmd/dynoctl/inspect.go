@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -28,9 +29,24 @@ func (c *ctl) inspect() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.writeFacts(append(dynoFacts(answer.GetDyno()), facts{{"Waited", waited(answer.GetPressure())}}...))
+			host, err := agent.GetHost(ctx, &dynodv1.GetHostRequest{})
+			if err != nil {
+				return err
+			}
+			all := append(dynoFacts(answer.GetDyno()), [2]string{"Waited", waited(answer.GetPressure())})
+			return c.writeFacts(append(all, warningsOf(dyno, host.GetHost())...))
 		}),
 	}
+}
+
+// warningsOf are those of a host that name the dyno.
+func warningsOf(d *dynodv1.Dyno, host *dynodv1.Host) (all facts) {
+	for _, w := range host.GetWarnings() {
+		if strings.Contains(w, d.GetId()) {
+			all = append(all, [2]string{"Warning", w})
+		}
+	}
+	return all
 }
 
 func dynoFacts(d *dynodv1.Dyno) facts {

@@ -24,6 +24,7 @@ func TestInspect(t *testing.T) {
 	a.change(func(w *world) {
 		w.dynos[1].PhaseSince = morning
 		w.pressure = &dynodv1.Pressure{Cpu: 0.5, Io: 12}
+		w.host.Warnings = append(w.host.Warnings, "the network of dyno "+webID+" is broken: its namespace is gone")
 	})
 	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
 		want(t, run(t, a, "", "inspect", word), 0, `
@@ -54,6 +55,7 @@ Last exit:     137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
 Crash policy:  start again after 0s, 20m, 5h20m; reset when up for 1h
 Crashes:       1
 Waited:        CPU 0.5%, memory 0%, disk 12%
+Warning:       the network of dyno 1b671a64-40d5-491e-99b0-da01ff1f3341 is broken: its namespace is gone
 `, "")
 	}
 }
