@@ -9,7 +9,7 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
+.PHONY: help deps deps-test build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
 	bench-logs lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz cover clean
 
@@ -24,6 +24,9 @@ deps-test: ## install what the tests need besides (apt, root)
 
 build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+packages: ## build deb and rpm for amd64 and arm64, into build/packages
+	packaging/build.sh $(VERSION) build/packages
 
 demo: deps build ## show the whole line on this machine in a minute, then clean up (root)
 	go run ./test/demo
