@@ -92,7 +92,8 @@ func TestUpgradeRemovePurge(t *testing.T) {
 	}
 
 	r.run("dpkg", "--remove", "dynod")
-	wantCalls(t, r, "dynoctl drain\nsystemctl stop dynod.socket dynod.service dynod-capture.service\nsystemctl daemon-reload\n")
+	wantCalls(t, r, "dynoctl drain\nsystemctl stop dynod.socket dynod.service dynod-capture.service\n"+
+		"systemctl kill dynos.service\nsystemctl daemon-reload\n")
 	for path, want := range map[string]bool{
 		"usr/bin/dynod": false, "usr/libexec/dynod": false, "run/dynod": false,
 		"etc/dynod/config.toml": true, "etc/dynod/conf.d/mine.toml": true, "var/lib/dynod/dynos/record": true,

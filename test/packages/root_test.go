@@ -133,7 +133,7 @@ func (r root) boot() {
 // shutdown takes away what boot has brought.
 func (r root) shutdown() {
 	r.t.Helper()
-	for _, path := range []string{"run/systemd/system", "usr/local/bin/systemctl", "usr/local/bin/dynoctl"} {
+	for _, path := range []string{"run/systemd", "usr/local/bin/systemctl", "usr/local/bin/dynoctl"} {
 		if err := os.RemoveAll(filepath.Join(r.dir, path)); err != nil {
 			r.t.Fatal(err)
 		}
