@@ -9,7 +9,7 @@ FUZZ    ?= 10s
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
+.PHONY: help deps deps-test deps-packages build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full test-packages \
 	bench-logs lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
@@ -22,8 +22,14 @@ deps: ## install what building and the demo need and is missing (apt, root)
 deps-test: ## install what the tests need besides (apt, root)
 	@tools/deps.sh test
 
+deps-packages: ## install what the tests of packages need (apt, root)
+	@tools/deps.sh packages
+
 build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+packages: ## build deb and rpm for amd64 and arm64, into build/packages
+	packaging/build.sh $(VERSION) build/packages
 
 demo: deps build ## show the whole line on this machine in a minute, then clean up (root)
 	go run ./test/demo
@@ -31,7 +37,7 @@ demo: deps build ## show the whole line on this machine in a minute, then clean 
 dev: deps build ## the same, left standing to play with (root)
 	go run ./test/demo -stay
 
-test: deps-test test-unit test-integration test-contract test-logs ## all tests
+test: deps-test test-unit test-integration test-contract test-logs test-packages ## all tests
 
 test-unit: ## tests that need neither root nor containerd
 	go test -race -short ./...
@@ -47,6 +53,9 @@ test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a 
 
 test-logs: deps-test ## no log line lost, none doubled, over some kills and outages (root)
 	go test -count=1 -v -timeout 5m ./test/exact
+
+test-packages: deps-packages ## packages: reproducible, clean, installed into a Debian, upgraded, removed, purged (root)
+	go test -count=1 -timeout 20m ./test/packages
 
 test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
 	go test -count=1 -v -timeout 50m ./test/exact -full

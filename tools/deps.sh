@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs with apt what building and the demo need and this machine lacks, and with the argument "test" what the tests
-# and benchmarks need besides; says nothing if all is there. Whatever provides a command will do: where Docker brought
+# Installs with apt what building and the demo need and this machine lacks, with the argument "test" what the tests and
+# benchmarks need besides, with "packages" what the tests of packages need; says nothing if all is there. Whatever provides a command will do: where Docker brought
 # its own containerd, that one stays.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -30,6 +30,16 @@ if [ "${1:-}" = test ]; then
   need shellcheck shellcheck
   need gcc gcc # the race detector links with it
   [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+fi
+
+if [ "${1:-}" = packages ]; then
+  need lintian lintian
+  need rpm rpm
+  need rpmlint rpmlint
+  need shellcheck shellcheck
+  need man man-db
+  need mmdebstrap mmdebstrap
+  need systemd-analyze systemd
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -6,4 +6,4 @@ set -euo pipefail
 {
   go list -e -f '{{.ImportPath}} {{join .XTestImports " "}}' ./... | awk '$0 ~ " github.com/dynod/dynod/test/" { print $1 }'
   go list -e ./test/...
-} | grep -v -e /test/contract$ -e /test/exact$ | sort -u
+} | grep -v -e /test/contract$ -e /test/exact$ -e /test/packages$ | sort -u

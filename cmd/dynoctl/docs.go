@@ -26,7 +26,7 @@ func writeMan(root *cobra.Command, dir string) error {
 		return fmt.Errorf("write man pages: %w", err)
 	}
 	root.DisableAutoGenTag = true
-	header := &doc.GenManHeader{Title: "DYNOCTL", Section: "8", Source: "dynod", Manual: "dynod"}
+	header := &doc.GenManHeader{Title: "DYNOCTL", Section: "1", Source: "dynod", Manual: "dynod"}
 	if err := doc.GenManTree(root, header, dir); err != nil {
 		return fmt.Errorf("write man pages: %w", err)
 	}

@@ -146,6 +146,19 @@ func (a *agent) CordonHost(_ context.Context, order *dynodv1.CordonHostRequest) 
 	return &dynodv1.CordonHostResponse{Host: host}, nil
 }
 
+// DrainHost stops the dynos one by one, unless the world refuses.
+func (a *agent) DrainHost(order *dynodv1.DrainHostRequest, stream grpc.ServerStreamingServer[dynodv1.DrainHostResponse]) error {
+	a.note(order)
+	w := a.now()
+	for i := range w.dynos {
+		progress := &dynodv1.DrainHostResponse{Stopped: uint32(i), Remaining: uint32(len(w.dynos) - i)}
+		if err := stream.Send(progress); err != nil {
+			return err
+		}
+	}
+	return w.refuse
+}
+
 func (a *agent) StreamLogs(ask *dynodv1.StreamLogsRequest, stream grpc.ServerStreamingServer[dynodv1.StreamLogsResponse]) error {
 	a.note(ask)
 	w := a.now()

@@ -202,3 +202,14 @@ func TestUsage(t *testing.T) {
 		want(t, run(t, a, "", c.args...), 2, "", c.errOut)
 	}
 }
+
+func TestDrain(t *testing.T) {
+	a := newAgent(t)
+	want(t, run(t, a, "", "drain", "--grace", "2s"), 0, "0 stopped, 4 left\n1 stopped, 3 left\n2 stopped, 2 left\n3 stopped, 1 left\n", "")
+	a.change(func(w *world) {
+		w.dynos = nil
+		w.refuse = status.Error(codes.FailedPrecondition, "drained already")
+	})
+	want(t, run(t, a, "", "drain"), 5, "", "dynoctl: drained already\n")
+	wantOrders(t, a, &dynodv1.DrainHostRequest{Grace: durationpb.New(2 * time.Second)}, &dynodv1.DrainHostRequest{})
+}

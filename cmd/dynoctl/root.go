@@ -38,7 +38,7 @@ them that lives, and is an error when that does not decide it.
 
 With --output json every command writes one JSON object, the API's answer in
 protobuf's JSON form (camelCase keys, all fields present, 64-bit numbers as
-strings, bytes as base64). "logs" and "events" write one object per line.
+strings, bytes as base64). "logs", "events" and "drain" write one object a line.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage: flags, arguments or an order that
 is not valid; 3 the agent cannot be reached or is not ready; 4 no such dyno;
@@ -68,7 +68,7 @@ func (c *ctl) root() *cobra.Command {
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.errOut)
-	root.AddCommand(c.ps(), c.inspect(), c.start(), c.stop(), c.logs(), c.events(), c.host(), c.cordon(), c.uncordon(),
+	root.AddCommand(c.ps(), c.inspect(), c.start(), c.stop(), c.logs(), c.events(), c.host(), c.cordon(), c.uncordon(), c.drain(),
 		c.run(), c.runDetached(), c.exec(), c.attach(), c.signal(), c.wait(), c.pull(), c.images(), c.prune(),
 		c.doctor(), c.version(), docs())
 	return root

@@ -32,7 +32,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().SortFlags, root.Flags().SortFlags = false, false
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{config.ExplainFlag(err)} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(captureCommand(flags), configCommand(flags), doctorCommand(flags), versionCommand())
+	root.AddCommand(captureCommand(flags), configCommand(flags), doctorCommand(flags), versionCommand(), docsCommand())
 	return root
 }
 
