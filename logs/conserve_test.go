@@ -103,7 +103,7 @@ func (h *host) flood(r *receiver) ([]*flood, func()) {
 		id := newID()
 		p := h.open(id)
 		for s, file := range map[logs.Stream]*os.File{logs.Stdout: p.Stdout, logs.Stderr: p.Stderr} {
-			f := &flood{id: id, stream: s, file: file, window: window}
+			f := &flood{id: id, stream: s, file: file, window: window / 64}
 			floods = append(floods, f)
 			wg.Go(func() {
 				if err := f.run(ctx, r); err != nil {

@@ -1,5 +1,7 @@
 package logs
 
+import "slices"
+
 // settle takes in the answer to a batch: of each stream its first lines are delivered.
 func (s *shipper) settle(b Batch, a answer) {
 	if a.err != nil {
@@ -53,16 +55,12 @@ func (s *shipper) delivered(b Batch) (t tally, whole bool) {
 	return t, whole
 }
 
-// present gives what is left to be sent of some runs: nothing of streams that were removed or barred meanwhile.
+// present gives the runs without those of streams that were removed or barred meanwhile.
 func (s *shipper) present(runs []Run) []Run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := make([]Run, 0, len(runs))
-	for _, r := range runs {
-		if st := s.ours(r.Key); st != nil && !st.barred && r.End() > st.acked {
-			n, _ := r.below(st.acked)
-			left = append(left, r.from(n))
-		}
-	}
-	return left
+	return slices.DeleteFunc(slices.Clone(runs), func(r Run) bool {
+		st := s.ours(r.Key)
+		return st == nil || st.barred
+	})
 }

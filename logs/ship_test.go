@@ -270,6 +270,34 @@ func TestBatchesUnderWay(t *testing.T) {
 	}
 }
 
+// TestLaterAnswerCoversEarlierBatch has answers that say nothing while the one to the batch behind says all: nothing is
+// sent twice.
+func TestLaterAnswerCoversEarlierBatch(t *testing.T) {
+	sink := &pipe{receiver: newReceiver(t), delay: 5 * time.Millisecond}
+	silent := 0
+	sink.ack = func(_ logs.Batch, a logs.Ack) logs.Ack {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		if sink.flying > 1 && silent < 3 { // the others were started, and are answered later
+			silent++
+			return logs.Ack{}
+		}
+		return a
+	}
+	h := newHost(t, sink, nil)
+	id := newID()
+	p := h.open(id)
+	text := strings.Repeat("a line of which there are many\n", 100_000)
+	write(t, p.Stdout, text)
+	h.over(id, p)
+	if sent := sink.sum(); sent != int64(len(text)) || silent < 3 {
+		t.Errorf("%d bytes sent of %d, %d answers were silent", sent, len(text), silent)
+	}
+	if up, _ := h.Stats(); up.Lines != 100_000 {
+		t.Errorf("stats: %+v", up)
+	}
+}
+
 // TestFloodCostsNobodyTime has a quiet dyno beside two hundred that say as much as the line takes: what is delivered of
 // them before its lines are is what was under way. The times are for the reader: they depend on the machine.
 func TestFloodCostsNobodyTime(t *testing.T) {

@@ -139,8 +139,12 @@ func (f *filled) read() (end int64, data []bool) {
 			f.t.Fatalf("%+v at %d", p, end)
 		}
 		end += p.Lost + int64(len(p.Data))
+		for i, m := range r.Marks(nil, p) {
+			if m.Offset < p.Offset || m.Offset >= p.Offset+int64(len(p.Data)) || i == 0 && m.Offset > p.Offset {
+				f.t.Fatalf("a mark at %d for %+v", m.Offset, p)
+			}
+		}
 		for i := range p.Data {
-			_ = r.Time(p.Offset + int64(i))
 			if at := p.Offset + int64(i); at < int64(len(data)) {
 				data[at] = true
 				f.same(at, p.Data[i])

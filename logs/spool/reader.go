@@ -91,9 +91,6 @@ func (r *Reader) Next(buf []byte) (Piece, error) {
 	return Piece{}, fmt.Errorf("read stream: %w", err)
 }
 
-// Time says when the byte at offset arrived: one of the Data that Next gave last, asked for in ascending order.
-func (r *Reader) Time(offset int64) time.Time { return r.clock.at(offset) }
-
 // Close gives the files back.
 func (r *Reader) Close() {
 	if r.file != nil {

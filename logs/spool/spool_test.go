@@ -148,10 +148,14 @@ func TestTimes(t *testing.T) {
 			return
 		}
 		must(t, err)
+		marks := r.Marks(nil, p)
 		for i := range p.Data {
 			at := p.Offset + int64(i)
-			if want := noon.Add(time.Duration(at/2) * time.Second); !r.Time(at).Equal(want) {
-				t.Fatalf("byte %d is dated %v, want %v", at, r.Time(at), want)
+			if len(marks) > 1 && marks[1].Offset == at {
+				marks = marks[1:]
+			}
+			if want := noon.Add(time.Duration(at/2) * time.Second); !marks[0].Time.Equal(want) {
+				t.Fatalf("byte %d is dated %v, want %v", at, marks[0].Time, want)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func told(r *spool.Reader) (all []string, err error) {
 		case err != nil:
 			return all, err
 		case p.Kind == spool.Data:
-			all = append(all, fmt.Sprintf("%s at %s", p.Data, r.Time(p.Offset).Format(time.TimeOnly)))
+			all = append(all, fmt.Sprintf("%s at %s", p.Data, r.Marks(nil, p)[0].Time.Format(time.TimeOnly)))
 		default:
 			all = append(all, fmt.Sprintf("%d bytes, %d lines missing", p.Lost, p.Lines))
 		}

@@ -34,7 +34,7 @@ type DialOptions struct {
 }
 
 // Dial prepares a connection to "unix:///path" or "host:port". It connects on the first call and again, with growing
-// delays up to 10 s, whenever the connection is lost. Calls fail at once with UNAVAILABLE while there is none.
+// delays up to 5 s, whenever the connection is lost. Calls fail at once with UNAVAILABLE while there is none.
 // HTTP proxies of the environment are not used.
 func Dial(target string, options DialOptions) (*grpc.ClientConn, error) {
 	creds, err := dialCredentials(target, options.TLS)
@@ -51,7 +51,7 @@ func Dial(target string, options DialOptions) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			MinConnectTimeout: 5 * time.Second,
-			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 		}),
 	)
 	if err != nil {
