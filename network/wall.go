@@ -36,7 +36,7 @@ func (s *namespace) wall(cfg Config, host []netip.Addr) (err error) {
 	for _, rule := range closedRules(cfg.HostPorts) {
 		c.AddRule(&nftables.Rule{Table: table, Chain: closed, Exprs: rule})
 	}
-	known := &nftables.Set{Table: table, Name: "host", KeyType: nftables.TypeIPAddr}
+	known := &nftables.Set{Table: table, Name: "host", ID: 1, KeyType: nftables.TypeIPAddr} // an ID, or the library counts them without a lock
 	if err := c.AddSet(known, keys(host)); err != nil {
 		return fmt.Errorf("list host's addresses: %w", err)
 	}
