@@ -15,6 +15,9 @@ func NewCutter(at int64) *Cutter { return &Cutter{cutter{end: at}} }
 
 // Feed gives the runs that p completes. The time of every byte is its position, but changes every third byte only.
 func (c *Cutter) Feed(p []byte, at int64) []Run {
+	if len(p) == 0 {
+		return nil // a piece of a stream is never empty
+	}
 	var marks []spool.Mark
 	text := slices.Concat(c.c.held, p)
 	if len(c.c.held) > 0 {
