@@ -51,8 +51,14 @@ func talkProcess(t testing.TB, fd int) *talker {
 		t.Fatal(err)
 	}
 	w := &talker{fd: fd, counters: shared(path)}
+	its, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout := os.NewFile(uintptr(its), "stdout")
+	defer stdout.Close()
 	cmd := exec.Command(os.Args[0], "talk", path)
-	cmd.Stdout, cmd.Stderr = os.NewFile(uintptr(fd), "stdout"), os.Stderr
+	cmd.Stdout, cmd.Stderr = stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

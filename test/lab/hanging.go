@@ -28,12 +28,7 @@ type Hanging struct {
 func NewHanging(t testing.TB) *Hanging {
 	Root(t)
 	h := &Hanging{t: t, Dir: t.TempDir(), Backing: t.TempDir()}
-	data := &fs.LoopbackRoot{Path: h.Backing}
-	data.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
-		return &hangingNode{LoopbackNode: fs.LoopbackNode{RootData: data}, disk: h}
-	}
-	root := data.NewNode(data, nil, "", nil)
-	data.RootNode = root
+	root := &hangingNode{LoopbackNode: &fs.LoopbackNode{RootData: &fs.LoopbackRoot{Path: h.Backing}}, disk: h}
 	server, err := fs.Mount(h.Dir, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true}})
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +83,12 @@ func (h *Hanging) pass() syscall.Errno {
 }
 
 type hangingNode struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	disk *Hanging
+}
+
+func (n *hangingNode) WrapChild(_ context.Context, child fs.InodeEmbedder) fs.InodeEmbedder {
+	return &hangingNode{LoopbackNode: child.(*fs.LoopbackNode), disk: n.disk}
 }
 
 func (n *hangingNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
