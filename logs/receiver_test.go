@@ -2,8 +2,10 @@ package logs_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -72,7 +74,7 @@ func (r *receiver) stream(k logs.Key) *received {
 // take drops what was seen before, and refuses everything else that does not follow exactly.
 func (s *received) take(line logs.Line) error {
 	if line.End() <= s.next {
-		return nil
+		return s.again(line)
 	}
 	if line.Offset-line.Lost != s.next {
 		return fmt.Errorf("line at %d (lost %d) after %d", line.Offset, line.Lost, s.next)
@@ -89,6 +91,17 @@ func (s *received) take(line logs.Line) error {
 	s.lost += line.Lost
 	s.next = line.End()
 	return nil
+}
+
+// again says whether a line is one that came before.
+func (s *received) again(line logs.Line) error {
+	i, _ := slices.BinarySearchFunc(s.lines, line.Offset, func(l logs.Line, at int64) int { return cmp.Compare(l.Offset, at) })
+	for ; i < len(s.lines) && s.lines[i].Offset == line.Offset; i++ {
+		if s.lines[i].Size == line.Size {
+			return nil
+		}
+	}
+	return fmt.Errorf("line at %d of %d bytes never came before", line.Offset, line.Size)
 }
 
 // of gives a copy of what was received of a stream.
