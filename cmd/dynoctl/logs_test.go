@@ -56,7 +56,7 @@ func TestLogs(t *testing.T) {
 		"dynoctl: 17 bytes of stderr were dropped here\n")
 	a.change(func(w *world) { w.lines = w.lines[2:3] })
 	want(t, run(t, a, "", "logs", "web.1", "-o", "json"), 0, `{"stream":"LOG_STREAM_STDERR","offset":"0","size":"5",`+
-		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17"}`+"\n", "")
+		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17","lostLines":"0"}`+"\n", "")
 }
 
 func TestLogsAsks(t *testing.T) {
