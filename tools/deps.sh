@@ -27,6 +27,7 @@ if [ "${1:-}" = test ]; then
   need iptables-legacy iptables # builds walls that dynos are to be told of
   need mkfs.ext4 e2fsprogs
   need packer packer # checks the template of machine images
+  need shellcheck shellcheck # and its script
   need gcc gcc # the race detector links with it
   [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 fi
