@@ -55,6 +55,7 @@ func (s *server) move(p *pipe, limit int64) error {
 	if n > 0 {
 		p.staged += n
 		p.quota.spent(n)
+		s.host.grew(n)
 		s.submit(p)
 	}
 	return err

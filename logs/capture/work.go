@@ -66,16 +66,17 @@ func (s *server) apply(batch []*pipe) {
 	}
 }
 
-// account says what the spool has grown by.
+// account says what the spool has grown by beside what was counted when it was staged.
 func (s *server) account(p *pipe) {
 	j := &p.job
+	beside := j.grown - j.moved
 	if p.quota != nil {
-		p.quota.grew(j.grown - j.moved)
+		p.quota.grew(beside)
 		if j.count {
 			p.quota.counted(j.used, s.now, s.host.limit(len(s.quotas)))
 		}
 	}
-	s.host.grew(j.grown)
+	s.host.grew(beside)
 }
 
 // refused leaves a spool that takes no bytes alone for a while. What is staged goes: an end of a life must not wait for it.
