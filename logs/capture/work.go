@@ -1,6 +1,10 @@
 package capture
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/dynod/dynod/logs/spool"
+)
 
 // submit has the disk do what there is to do for a stream: to open it, or to write what is staged and to mark what is
 // known beyond it.
@@ -73,10 +77,26 @@ func (s *server) account(p *pipe) {
 	if p.quota != nil {
 		p.quota.grew(beside)
 		if j.count {
-			p.quota.counted(j.used, s.now, s.host.limit(len(s.quotas)))
+			p.quota.counted(s.taken(p), s.now, s.host.limit(len(s.quotas)))
 		}
 	}
 	s.host.grew(beside)
+}
+
+// taken is what the dyno has in the spool, -1 if that could not be seen. It was counted before the stream's own bytes were
+// written, and what the other stream has staged is still to come.
+func (s *server) taken(p *pipe) int64 {
+	j := &p.job
+	if j.used < 0 {
+		return -1
+	}
+	used := j.used + j.grown
+	for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
+		if other := s.streams[key{p.id, stream}]; other != nil && other != p {
+			used += other.staged
+		}
+	}
+	return used
 }
 
 // refused leaves a spool that takes no bytes alone for a while. What is staged goes: an end of a life must not wait for it.
