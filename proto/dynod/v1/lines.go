@@ -1,3 +1,4 @@
+// Package dynodv1 is the wire's first version: generated code, and what cuts its runs of log lines.
 package dynodv1
 
 import (
