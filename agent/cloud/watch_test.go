@@ -311,7 +311,7 @@ func TestFaults(t *testing.T) {
 				w.settle(6 * time.Second)
 				w.service.Break(nil)
 				w.service.Set(spotPath, spotText)
-				w.settle(25 * time.Second) // for pauses grow from the beginning
+				w.settle(50 * time.Second) // pauses grow from the beginning, up to a minute
 				w.want(spot)
 			})
 		})
