@@ -80,6 +80,7 @@ func (q *quota) allowance(now time.Time) int64 {
 func (q *quota) spent(n int64) {
 	q.tokens -= n
 	q.used += n
+	q.dry = q.dry || q.tokens <= 0 // or the dyno would wait for the few bytes that each round allows
 }
 
 // grew says that the files grew by n bytes that were not spent.

@@ -62,8 +62,15 @@ func (s *server) dial() (*capture.Client, <-chan []capture.Entry) {
 		go func() { done <- c.Serve(context.Background(), func(e []capture.Entry) { changes <- e }) }()
 		s.t.Cleanup(func() {
 			c.Close()
-			if err := <-done; !errors.Is(err, capture.ErrClosed) {
-				s.t.Errorf("Serve: %v", err)
+			for {
+				select {
+				case <-changes: // Serve may wait for somebody who takes them
+				case err := <-done:
+					if !errors.Is(err, capture.ErrClosed) {
+						s.t.Errorf("Serve: %v", err)
+					}
+					return
+				}
 			}
 		})
 		return c, changes
