@@ -117,7 +117,7 @@ func (a *Agent) loadCordon() error {
 }
 
 // Drain cordons the host and stops every dyno, parallel at once (0: all), grace as in a stop order. It calls nobody
-// back: the caller watches the board.
+// back: the caller watches the board. When the host is uncordoned meanwhile it stops no more, with errdefs.ErrAborted.
 func (a *Agent) Drain(ctx context.Context, grace time.Duration, parallel int) error {
 	return a.drain(ctx, "drain", grace, parallel)
 }
@@ -130,6 +130,9 @@ func (a *Agent) drain(ctx context.Context, reason string, grace time.Duration, p
 	defer a.draining.Add(-1)
 	return a.stopAll(ctx, grace, parallel)
 }
+
+// errUncordoned ends a drain: an order wants the host back.
+var errUncordoned = fmt.Errorf("the host was uncordoned meanwhile: %w", errdefs.ErrAborted)
 
 func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) error {
 	watch, dynos := a.Watch()
@@ -147,6 +150,9 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 		}
 		if ending+len(waiting) == 0 {
 			return nil
+		}
+		if a.cordon.Load() == nil {
+			return errUncordoned
 		}
 		for _, s := range waiting {
 			if parallel > 0 && ending >= parallel {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -41,16 +42,17 @@ func (a *Agent) heed(ctx context.Context) {
 	}
 }
 
-// react does what the settings say about a notice, and tries until it is done.
+// react does what the settings say about a notice, and tries until it is done or an order undoes it.
 func (a *Agent) react(ctx context.Context, n cloud.Notice) {
 	reaction := a.settings().Reactions[n.Kind]
 	log := a.Log.With("kind", n.Kind, "id", n.ID, "reaction", reaction)
 	log.Warn("notice of the cloud provider", "action", n.Action, "due", n.Due, "text", n.Text)
-	for {
+	for began := false; !began || a.cordon.Load() != nil; {
 		err := a.obey(ctx, n, reaction)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errUncordoned) {
 			return
 		}
+		began = a.cordon.Load() != nil
 		log.Error("react to notice", "err", err)
 		select {
 		case <-time.After(retryReaction):

@@ -126,6 +126,27 @@ func TestNoticeDrains(t *testing.T) {
 	})
 }
 
+func TestUncordonEndsADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := onCloud(t, agent.DrainHost)
+		defer h.leave()
+		h.runtime.Deaf()
+		h.start(order(first, "worker.1"))
+		h.phase(first, dyno.Up)
+		say(c, spot("1"))
+		h.phase(first, dyno.Stopping)
+		if err := h.Uncordon(); err != nil {
+			t.Fatal(err)
+		}
+		h.start(order(second, "worker.2"))
+		time.Sleep(time.Minute)
+		h.phase(second, dyno.Up)
+		if h.Host().Draining || h.Host().Cordoned {
+			t.Errorf("the drain has undone an order: %+v", h.Host())
+		}
+	})
+}
+
 // A cordon that cannot be written down is tried until it can.
 func TestReactionIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
