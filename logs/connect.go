@@ -124,6 +124,7 @@ func (l *Logs) tail(s *stream) int64 {
 func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	l.unread()
 	live, err := listLive(ctx, c)
 	if err != nil {
 		return fmt.Errorf("list pipes: %w", err)
@@ -135,7 +136,7 @@ func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 	}
 	for k, fds := range l.holds() {
 		if !live[k.Dyno].Has(k.Stream) && err == nil {
-			err = c.Do(ctx, restoreMessage(k), fds, nil)
+			err = c.Do(ctx, restoreMessage(k), fds, l.restored(k))
 		}
 		closeAll(fds)
 	}
@@ -168,12 +169,35 @@ func (l *Logs) attach(ctx context.Context, c *capture.Client, id string) error {
 		defer l.mu.Unlock()
 		for _, s := range []Stream{Stdout, Stderr} {
 			if m.Mask.Has(s) && len(fds) >= 2 {
-				l.find(id).stream(s).keep(fds[0], fds[1])
+				l.find(id).stream(s).keep(fds[0], fds[1], true)
 				fds = fds[2:]
 			}
 		}
 		closeAll(fds)
 	})
+}
+
+// unread forgets what the capture before has read.
+func (l *Logs) unread() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.dynos {
+		for _, s := range d.streams {
+			s.read = false
+		}
+	}
+}
+
+// restored takes in that capture reads a stream from now on.
+func (l *Logs) restored(k Key) func(capture.Message, []int) {
+	return func(_ capture.Message, fds []int) {
+		closeAll(fds)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if d := l.dynos[k.Dyno]; d != nil {
+			d.stream(k.Stream).read = true
+		}
+	}
 }
 
 // holds gives copies of what is held of every stream, for the caller to close.
@@ -203,7 +227,9 @@ func (l *Logs) apply(entries []capture.Entry) {
 		s := d.stream(e.Stream)
 		s.end = max(s.end, e.End)
 		if !e.Live {
-			s.release()
+			if s.read { // else what is held is to be restored yet
+				s.release()
+			}
 			l.seal(d)
 		}
 		l.announce(s)

@@ -43,6 +43,7 @@ type stream struct {
 	end    int64 // position after the last byte heard of
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
 	stage  int   // and the pipe between it and the disk, -1 if there is none
+	read   bool  // the capture that is connected has said that it reads it
 	queued bool  // waits for a turn or has it
 	news   bool  // there may be more than was there when its turn began
 	barred bool  // nothing of it is taken at present
@@ -118,7 +119,7 @@ func (d *dyno) held() bool { return d.stream(Stdout).hold >= 0 || d.stream(Stder
 // release lets go of the pipe: its life is over. The caller holds Logs.mu.
 func (s *stream) release() {
 	closeAll([]int{s.hold, s.stage})
-	s.hold, s.stage = -1, -1
+	s.hold, s.stage, s.read = -1, -1, false
 }
 
 // await returns when done says so, asked again after every change of the dyno; done runs with mu held. An unknown dyno

@@ -85,7 +85,7 @@ func (l *Logs) begin(id string, fds []int) Pipes {
 	d := l.find(id)
 	d.finished = false
 	for i, s := range []Stream{Stdout, Stderr} {
-		d.stream(s).keep(duplicate(fds[2+i]), duplicate(fds[4+i]))
+		d.stream(s).keep(duplicate(fds[2+i]), duplicate(fds[4+i]), true)
 	}
 	d.tell()
 	p := Pipes{Stdout: os.NewFile(uintptr(fds[0]), "stdout"), Stderr: os.NewFile(uintptr(fds[1]), "stderr")}
@@ -95,10 +95,10 @@ func (l *Logs) begin(id string, fds []int) Pipes {
 	return p
 }
 
-// keep holds a read end and its stage, -1 without one, in place of those before.
-func (s *stream) keep(fd, stage int) {
+// keep holds a read end and its stage, -1 without one, in place of those before. Capture reads them, or has to be asked to.
+func (s *stream) keep(fd, stage int, read bool) {
 	s.release()
-	s.hold, s.stage = fd, stage
+	s.hold, s.stage, s.read = fd, stage, read
 }
 
 func duplicate(fd int) int {
@@ -136,7 +136,7 @@ func (l *Logs) Restore(ctx context.Context, id string, kept []*os.File) error {
 			stage = int(kept[2+i].Fd())
 		}
 		if m, fds := l.restoring(Key{id, s}, fd, stage); fds != nil {
-			err := l.ask(ctx, m, fds, nil)
+			err := l.ask(ctx, m, fds, l.restored(Key{id, s}))
 			if closeAll(fds); err != nil {
 				return fmt.Errorf("restore streams: %w", err)
 			}
@@ -154,7 +154,7 @@ func (l *Logs) restoring(k Key, fd, stage int) (capture.Message, []int) {
 	if s.hold >= 0 {
 		return capture.Message{}, nil
 	}
-	s.keep(duplicate(fd), duplicate(stage))
+	s.keep(duplicate(fd), duplicate(stage), false)
 	return restoreMessage(k), s.copies()
 }
 

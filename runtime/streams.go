@@ -97,13 +97,14 @@ func (s *streams) close() {
 	}
 }
 
-// give makes pipes the dyno's, or a program that opens /dev/stdout again would be refused.
+// give makes pipes the dyno's, or a program that opens /dev/stdout again would be refused. Their group stays as it is:
+// by it capture, which has no rights over other users' files, asks whether they are full.
 func give(owner int, files ...*os.File) error {
 	for _, f := range files {
 		if f == nil {
 			return fmt.Errorf("give pipe to the dyno: %w: one is missing", errdefs.ErrInvalidArgument)
 		}
-		if err := f.Chown(owner, owner); err != nil {
+		if err := f.Chown(owner, -1); err != nil {
 			return fmt.Errorf("give pipe to the dyno: %w", err)
 		}
 	}

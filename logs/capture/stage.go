@@ -17,6 +17,9 @@ func newPipe() (fds [2]int, err error) {
 			break
 		}
 	}
+	if err == nil { // the dyno gets it; the group stays capture's own, for full
+		err = unix.Fchmod(fds[0], 0o620)
+	}
 	return fds, err
 }
 
