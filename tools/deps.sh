@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs with apt what building and the demo need and this machine lacks, with the argument "test" what the tests and
-# benchmarks need besides, with "packages" what the tests of packages need; says nothing if all is there. Whatever provides a command will do: where Docker brought
-# its own containerd, that one stays.
+# benchmarks need besides, with "packages" what the tests of packages need; says nothing if all is there. Whatever
+# provides a command will do: where Docker brought its own containerd, that one stays.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
 
