@@ -46,6 +46,7 @@ type stream struct {
 	read   bool  // the capture that is connected has said that it reads it
 	queued bool  // waits for a turn or has it
 	news   bool  // there may be more than was there when its turn began
+	row    int   // bytes read of it since another stream of the dyno had a turn
 	barred bool  // nothing of it is taken at present
 
 	unread trouble // the shipper's alone

@@ -74,6 +74,7 @@ func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.dyno.charge(time.Now(), cost)
+	st.row += cost
 	if st.queued = more || st.news; st.queued {
 		s.turns.push(st, more)
 	}

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -11,6 +12,9 @@ const (
 	// that come at once wait for each other a little.
 	turnBytes  = 32 << 10
 	firstBytes = 2 << 10
+	// rowBytes are read of one stream before another one of the same dyno, which has just come: what the app said last goes
+	// before the platform's word of its end.
+	rowBytes = 64 << 10
 	// shareRate and shareBurst are what a dyno may say, in bytes a second and at once, and still go before those that
 	// wait for another turn. It is no limit: what nobody else wants is its too.
 	shareRate  = 64 << 10
@@ -33,7 +37,12 @@ func newShare() *rate.Limiter { return rate.NewLimiter(shareRate, shareBurst) }
 // push gives a stream a turn; it must have none yet. again: it has just had one and there is more.
 func (t *turns) push(s *stream, again bool) {
 	d := s.dyno
-	if d.waiting = append(d.waiting, s); len(d.waiting) == 1 {
+	if again && s.row < rowBytes {
+		d.waiting = slices.Insert(d.waiting, 0, s)
+	} else {
+		s.row, d.waiting = 0, append(d.waiting, s)
+	}
+	if len(d.waiting) == 1 {
 		t.line(d, !again)
 	}
 }

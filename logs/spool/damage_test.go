@@ -113,11 +113,21 @@ func (f *filled) harm(kind, which byte) {
 	}
 }
 
+// flip changes one bit. The file may be huge by now.
 func flip(path string, at int64) {
-	b, err := os.ReadFile(path)
-	if err == nil && len(b) > 0 {
-		b[at%int64(len(b))] ^= 1
-		_ = os.WriteFile(path, b, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at%info.Size()); err == nil {
+		b[0] ^= 1
+		_, _ = f.WriteAt(b, at%info.Size())
 	}
 }
 
