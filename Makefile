@@ -37,16 +37,16 @@ demo: deps build ## show the whole line on this machine in a minute, then clean 
 dev: deps build ## the same, left standing to play with (root)
 	go run ./test/demo -stay
 
-test: deps-test test-unit test-integration test-contract test-logs test-packages ## all tests
+test: deps-test test-integration test-contract test-logs test-packages ## all tests
 
-test-unit: ## tests that need neither root nor containerd
+test-unit: ## those tests that need neither root nor containerd
 	go test -race -short ./...
 
 test-network: deps-test ## the walls around a dyno's network, from inside it, against the real kernel (root); part of test
 	go test -race -count=1 -timeout 10m ./network
 
-test-integration: deps-test ## tests against real containerd, kernel and network (root)
-	go test -race -count=1 -p 1 -timeout 20m $$(tools/integration.sh)
+test-integration: deps-test ## unit tests, and those against real containerd, kernel and network, two packages at a time (root)
+	go test -race -count=1 -p 2 -timeout 20m $$(tools/packages.sh)
 
 test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a line for each (root)
 	@tools/contract.sh
