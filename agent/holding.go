@@ -153,7 +153,7 @@ func artifact(a dyno.Artifact, secret dyno.Secret) runtime.Artifact {
 func (h *holding) container() runtime.Container {
 	l := h.rec.Spec.Limits
 	return runtime.Container{
-		ID: h.rec.ID, Slot: h.rec.Slot, Artifact: h.artifact(), Hostname: h.rec.ID,
+		ID: h.rec.ID, Space: h.rec.Spec.Metadata.Space, Slot: h.rec.Slot, Artifact: h.artifact(), Hostname: h.rec.ID,
 		Limits: runtime.Limits{
 			Memory: l.Memory, MemoryHigh: l.Memory * l.MemoryHigh / 100, Swap: l.Swap, CPUWeight: l.CPUWeight, CPUMilli: l.CPUMilli, Pids: l.Pids, Disk: l.Disk,
 			IO: runtime.IO{Weight: l.IOWeight, Bytes: l.IOBytes, Operations: l.IOOperations},

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	shim = "io.containerd.runc.v2"
+	shimType = "io.containerd.runc.v2"
 	// slotLabel keeps a dyno's slot in containerd.
 	slotLabel = "dynod.slot"
 )
@@ -27,6 +27,7 @@ const (
 // Container is one dyno before it has an order: nothing here is secret.
 type Container struct {
 	ID        string // the dyno's, a lower-case UUID
+	Space     string // no other space's dynos share a shim with it
 	Slot      int    // decides the host ids of its user namespace; no two dynos that exist at once have the same
 	Artifact  Artifact
 	Limits    Limits
@@ -64,12 +65,14 @@ func (r *Runtime) Create(ctx context.Context, c Container) error {
 	if err := r.checkContainer(c); err != nil {
 		return err
 	}
-	_, err := r.task(ctx, c.ID)
-	if !errdefs.IsNotFound(err) {
-		return err
-	}
-	if err := r.remove(ctx, c.ID); err != nil {
-		return fmt.Errorf("clear away remains: %w", err)
+	if r.place(c.ID).used() {
+		_, err := r.task(ctx, c.ID)
+		if !errdefs.IsNotFound(err) {
+			return err
+		}
+		if err := r.remove(ctx, c.ID); err != nil {
+			return fmt.Errorf("clear away remains: %w", err)
+		}
 	}
 	if err := r.createAll(ctx, c); err != nil {
 		return errors.Join(fmt.Errorf("create dyno %s: %w", c.ID, err), r.Delete(context.WithoutCancel(ctx), c.ID))
@@ -122,36 +125,54 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 }
 
 func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
-	select {
-	case r.create <- struct{}{}:
-		defer func() { <-r.create }()
-	case <-ctx.Done():
-		return ctx.Err()
+	done, err := r.creating.take(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	encoded, err := typeurl.MarshalAny(r.spec(c, p))
+	for {
+		shim := r.shims.choose(c.Space)
+		err := r.createIn(ctx, shim, c, p)
+		if again := r.shims.made(shim, c.ID, err); !again || ctx.Err() != nil {
+			return err
+		}
+		if err := r.deleteContainer(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+}
+
+// createIn makes container and task in a shim.
+func (r *Runtime) createIn(ctx context.Context, shim *shimGroup, c Container, p place) error {
+	encoded, err := typeurl.MarshalAny(r.spec(c, p, shim.name))
 	if err != nil {
 		return fmt.Errorf("encode specification: %w", err)
 	}
 	_, err = r.client.ContainerService().Create(ctx, containers.Container{
 		ID:      c.ID,
-		Labels:  map[string]string{slotLabel: strconv.Itoa(c.Slot)},
-		Runtime: containers.RuntimeInfo{Name: shim},
+		Labels:  map[string]string{slotLabel: strconv.Itoa(c.Slot), shimLabel: shim.name, spaceLabel: c.Space},
+		Runtime: containers.RuntimeInfo{Name: shimType, Options: r.options},
 		Spec:    encoded,
 	})
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	// No root filesystem and no stdio: both are ours, the shim has neither to mount nor to copy.
-	if _, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: c.ID}); err != nil {
+	task, err := r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: c.ID, Options: r.options})
+	if err != nil {
 		return fmt.Errorf("create task: %w", errgrpc.ToNative(err))
+	}
+	if process, err := openProcess(int(task.GetPid())); err == nil {
+		r.know(c.ID, process) // Start confirms it: a task that starts has had this process until then
 	}
 	return nil
 }
 
-func (r *Runtime) spec(c Container, p place) *specs.Spec {
+func (r *Runtime) spec(c Container, p place, shim string) *specs.Spec {
 	d := spec.Dyno{
+		Shim:   shim,
 		Rootfs: p.rootfs(), Init: r.config.Init, Launch: p.launch(), Cgroupfs: p.cgroupfs(),
 		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: r.group(c.ID).String(),
 		FirstID: r.firstID(c.Slot), Mapped: r.config.mapped(),
@@ -182,19 +203,21 @@ func (r *Runtime) limits(l Limits) spec.Limits {
 // Start lets a created container run: dyno-init comes up and asks for its plan. Started already, or ended
 // since, is nil. NotFound if there is no such task.
 func (r *Runtime) Start(ctx context.Context, id string) error {
-	t, err := r.task(ctx, id)
-	if err != nil {
+	if err := check(id); err != nil {
 		return err
-	}
-	if t.State != StateCreated {
-		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
-		return fmt.Errorf("start dyno %s: %w", id, errgrpc.ToNative(err))
+	_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
+	if err == nil {
+		return nil
 	}
-	return nil
+	r.forget(id) // what Create has opened may be another process by now
+	t, lost := r.task(ctx, id)
+	if lost == nil && (t.State == StateRunning || t.State == StateExited) {
+		return nil
+	}
+	return fmt.Errorf("start dyno %s: %w", id, errgrpc.ToNative(err))
 }
 
 // errNoDirectory is a dyno of which nothing is left on the host.

@@ -40,6 +40,7 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("delete dyno %s: %w", id, err)
 	}
 	r.forget(id)
+	r.shims.leave(id)
 	err := errors.Join(
 		r.deleteTask(ctx, id),
 		r.deleteContainer(ctx, id),
@@ -64,6 +65,11 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	done, err := r.deleting.take(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for a turn: %w", err)
+	}
+	defer done()
 	service := r.client.TaskService()
 	_, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id})
 	if err := ignoreNotFound(errgrpc.ToNative(err)); err != nil {

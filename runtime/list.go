@@ -89,6 +89,7 @@ func (r *Runtime) slots(ctx context.Context) (map[string]int, error) {
 		if slot, err := strconv.Atoi(c.Labels[slotLabel]); err == nil {
 			slots[c.ID] = slot
 		}
+		r.shims.recall(c.ID, c.Labels[shimLabel], c.Labels[spaceLabel])
 	}
 	return slots, nil
 }

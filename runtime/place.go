@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,16 @@ func (r *Runtime) place(id string) place {
 
 func (r *Runtime) group(id string) cgroup.Group {
 	return r.cgroups.Group(filepath.Join(r.config.CgroupParent, id))
+}
+
+// used says whether anything of the dyno is here, or may be: its directories are the last to go.
+func (p place) used() bool {
+	for _, dir := range []string{p.run, p.disk} {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p place) rootfs() string   { return filepath.Join(p.run, "rootfs") }

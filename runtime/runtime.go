@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/dynod/dynod/runtime/cache"
 	"github.com/dynod/dynod/runtime/cgroup"
@@ -40,8 +42,8 @@ const (
 	deleteTimeout = 30 * time.Second // everything of a dyno is removed
 	fetchTimeout  = 15 * time.Minute // an artifact is made present, however many wait for it
 
-	// creating is how many containers are made at once. More only wait for one another, in the kernel.
-	creating = 4
+	// How long making or removing a container takes at most, on a host that is well.
+	createTurn, deleteTurn = 5 * time.Second, time.Second
 )
 
 // The values of Config.UserNamespace.
@@ -57,6 +59,8 @@ type Config struct {
 	Dir       string // on disk: slugs, and what dynos write
 	RunDir    string // on tmpfs: sockets and mount points; every directory above it must be searchable by all
 	Init      string // the dyno-init binary
+
+	OCIRuntime string // OCIRuntimeAuto if empty
 
 	CgroupParent  string            // "/dynos.slice/dynos.service" if empty
 	Stacks        map[string]string // image of each stack: a registry's reference or the path of an OCI archive
@@ -78,6 +82,7 @@ type Config struct {
 func (c *Config) complete() error {
 	c.Namespace = or(c.Namespace, "dynod")
 	c.CgroupParent = or(c.CgroupParent, "/dynos.slice/dynos.service")
+	c.OCIRuntime = or(c.OCIRuntime, OCIRuntimeAuto)
 	c.UserNamespace = or(c.UserNamespace, UserNamespaceRequired)
 	c.MaxSlugBytes = or(c.MaxSlugBytes, 500_000_000)
 	c.Stall, c.Pause = or(c.Stall, 30*time.Second), or(c.Pause, 250*time.Millisecond)
@@ -88,6 +93,8 @@ func (c *Config) complete() error {
 		}
 	}
 	switch {
+	case !slices.Contains([]string{OCIRuntimeAuto, OCIRuntimeRunc, OCIRuntimeCrun}, c.OCIRuntime):
+		return fmt.Errorf("check runtime settings: %w: OCI runtime %q", errdefs.ErrInvalidArgument, c.OCIRuntime)
 	case c.UserNamespace != UserNamespaceRequired && c.UserNamespace != UserNamespaceOff:
 		return fmt.Errorf("check runtime settings: %w: user namespace %q", errdefs.ErrInvalidArgument, c.UserNamespace)
 	case c.mapped() && c.FirstID < spec.IDs:
@@ -119,7 +126,10 @@ type Runtime struct {
 	end     context.CancelFunc
 	fetches sync.WaitGroup
 	fetched chan struct{} // has a token when an artifact has come since it was last looked
-	create  chan struct{} // holds a token for each container that is being made
+
+	options            *anypb.Any // of the shim
+	shims              *shims
+	creating, deleting turns
 
 	diskQuota string
 	cgroups   cgroup.Tree
@@ -158,6 +168,11 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err != nil {
 		return nil, err
 	}
+	cgroups := cgroup.Host()
+	options, err := shimOptions(config.OCIRuntime, cgroups.Unified, log)
+	if err != nil {
+		return nil, err
+	}
 	client, err := connect(config)
 	if err != nil {
 		return nil, err
@@ -166,9 +181,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	return &Runtime{
 		config: config, client: client, slugs: store, cache: held, log: log,
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
-		life:   life, end: end, fetched: make(chan struct{}, 1), create: make(chan struct{}, creating),
+		life:   life, end: end, fetched: make(chan struct{}, 1),
+		options: options, shims: newShims(), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
 		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{},
-		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroup.Host(), device: disk,
+		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
 	}, nil
 }
 

@@ -152,17 +152,22 @@ func (r *Runtime) process(ctx context.Context, id string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.know(id, p), nil
+}
+
+// know keeps hold of a dyno's process, once.
+func (r *Runtime) know(id string, p *process) *process {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if other := r.processes[id]; other != nil {
 		if other.pid == p.pid {
 			p.close() // another caller was faster
-			return other, nil
+			return other
 		}
 		other.close()
 	}
 	r.processes[id] = p
-	return p, nil
+	return p
 }
 
 // openProcess asks twice: a process that is the task's after it was opened was so when it was opened.

@@ -122,7 +122,8 @@ func provider(cfg config.Config, log *slog.Logger) agent.Cloud {
 func runtimeConfig(cfg config.Config) runtime.Config {
 	return runtime.Config{
 		Address: cfg.Containerd.Address, Namespace: cfg.Containerd.Namespace, CgroupParent: cfg.Containerd.CgroupParent, Init: cfg.Containerd.Init,
-		Dir: cfg.StateDir, RunDir: filepath.Join(cfg.RunDir, "dynos"),
+		OCIRuntime: cfg.Containerd.Runtime,
+		Dir:        cfg.StateDir, RunDir: filepath.Join(cfg.RunDir, "dynos"),
 		Stacks: cfg.Artifacts.Stacks, UserNamespace: cfg.Host.UserNamespace, FirstID: cfg.Host.FirstUID,
 		MaxSlugBytes: cfg.Artifacts.MaxSlugBytes, MaxSlugUnpackedBytes: cfg.Artifacts.MaxUnpackedBytes,
 		RegistryHostsDir: cfg.Artifacts.RegistryHostsDir, PlainHTTPRegistries: cfg.Artifacts.PlainHTTPRegistries,

@@ -22,12 +22,15 @@ const (
 	Init = "/dyno-init"
 	// version is the newest that every supported OCI runtime accepts; crun 1.8 refuses later ones.
 	version = "1.0.2"
+	// shim is the annotation by which containers share a shim: those with the same value do.
+	shim = "io.containerd.runc.v2.group"
 	// oomScore makes the kernel prefer a dyno to everything of the host when the host itself runs out of memory.
 	oomScore = 500
 )
 
 // Dyno is what differs between dynos. All paths are the host's.
 type Dyno struct {
+	Shim       string // name of the shim; dynos with the same share one
 	Rootfs     string // mounted root filesystem
 	Init       string // the dyno-init binary
 	Launch     string // directory with the agent's socket
@@ -49,12 +52,13 @@ var initEnv = []string{"GOMAXPROCS=1"}
 // Build writes the specification.
 func Build(d Dyno) *specs.Spec {
 	return &specs.Spec{
-		Version:  version,
-		Root:     &specs.Root{Path: d.Rootfs, Readonly: d.ReadOnly},
-		Hostname: d.Hostname,
-		Process:  process(),
-		Mounts:   mounts(d),
-		Linux:    linux(d),
+		Version:     version,
+		Root:        &specs.Root{Path: d.Rootfs, Readonly: d.ReadOnly},
+		Hostname:    d.Hostname,
+		Process:     process(),
+		Mounts:      mounts(d),
+		Linux:       linux(d),
+		Annotations: map[string]string{shim: d.Shim},
 	}
 }
 

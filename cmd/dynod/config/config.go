@@ -76,6 +76,7 @@ type Containerd struct {
 	Address      string
 	Namespace    string
 	CgroupParent string
+	Runtime      string // auto, runc or crun
 	Init         string
 }
 

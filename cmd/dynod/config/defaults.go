@@ -32,6 +32,7 @@ func Default() Config {
 			Address:      "/run/containerd/containerd.sock",
 			Namespace:    "dynod",
 			CgroupParent: "/dynos.slice/dynos.service",
+			Runtime:      "auto",
 			Init:         "/usr/libexec/dynod/dyno-init",
 		},
 		Network: Network{

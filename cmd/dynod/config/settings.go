@@ -108,6 +108,7 @@ func (c *Config) doorSettings() []*setting {
 		{key: "containerd.address", value: path(&c.Containerd.Address), doc: "containerd's socket."},
 		{key: "containerd.namespace", value: scalarOf(&c.Containerd.Namespace, nameCodec), doc: "containerd namespace of the dynos; dynod takes everything in it for its own."},
 		{key: "containerd.cgroup_parent", value: scalarOf(&c.Containerd.CgroupParent, cgroupCodec), doc: "Cgroup above those of the dynos, from the root of the hierarchy. Under systemd one that it has delegated, as it has the default to dynos.service."},
+		{key: "containerd.runtime", value: oneOf(&c.Containerd.Runtime, "auto", "runc", "crun"), doc: "OCI runtime that makes containers. auto: crun if it is installed and the host has cgroup v2 alone, as crun needs; otherwise runc."},
 		{key: "containerd.init", value: path(&c.Containerd.Init), doc: "The dyno-init binary, process 1 of every dyno."},
 	}
 }
