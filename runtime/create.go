@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/spec"
@@ -58,16 +57,19 @@ type IO struct {
 	Operations uint64 // a second
 }
 
-// Create makes a dyno's container, which then waits to be started. The artifact must have been prepared for it. A
-// container of this id with a task, in whatever state, is kept as it is; parts of one are removed and made anew.
-// After an error nothing is left, unless the error says so.
+// Create makes a dyno's container, which then waits to be started; it takes one that Warm has made if that fits, which is
+// started already. The artifact must have been prepared for it. A container of this id with a task, in whatever state, is
+// kept as it is; parts of one are removed and made anew. After an error nothing is left, unless the error says so.
 func (r *Runtime) Create(ctx context.Context, c Container) error {
 	if err := r.checkContainer(c); err != nil {
 		return err
 	}
-	if r.place(c.ID).used() {
+	if taken, err := r.takeSpare(ctx, c); taken || err != nil {
+		return err
+	}
+	if p := r.place(c.ID); p.used() {
 		_, err := r.task(ctx, c.ID)
-		if !errdefs.IsNotFound(err) {
+		if whole := err == nil && !p.spare(); whole || ignoreNotFound(err) != nil {
 			return err
 		}
 		if err := r.remove(ctx, c.ID); err != nil {
@@ -100,7 +102,11 @@ func (r *Runtime) firstID(slot int) uint32 {
 }
 
 func (r *Runtime) createAll(ctx context.Context, c Container) error {
-	layers, held, err := r.layers(ctx, c.ID, c.Artifact)
+	n, err := r.need(c.Artifact)
+	if err != nil {
+		return err
+	}
+	layers, held, err := r.layers(ctx, c.ID, n)
 	if err != nil {
 		return err
 	}
@@ -114,17 +120,24 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 	if err := place.note(held); err != nil {
 		return err
 	}
-	err = rootfs.Mount(rootfs.Tree{
-		Lower: layers, Upper: place.upper(), Work: place.work(), Scratch: place.scratch(), Target: place.rootfs(),
-		Mapped: r.config.mapped(), FirstID: first, IDs: spec.IDs,
-	})
-	if err != nil {
+	if err := r.mountRoot(layers, place, first); err != nil {
 		return err
 	}
-	return r.createTask(ctx, c, place)
+	d := r.spec(c, place)
+	if c.Artifact.Slug != nil {
+		d.ReadOnly, d.Writable = true, append([]string{appDir}, temporary...)
+	}
+	return r.createTask(ctx, c, d)
 }
 
-func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
+func (r *Runtime) mountRoot(layers []string, p place, first uint32) error {
+	return rootfs.Mount(rootfs.Tree{
+		Lower: layers, Upper: p.upper(), Work: p.work(), Scratch: p.scratch(), Target: p.rootfs(),
+		Mapped: r.config.mapped(), FirstID: first, IDs: spec.IDs,
+	})
+}
+
+func (r *Runtime) createTask(ctx context.Context, c Container, d spec.Dyno) error {
 	done, err := r.creating.take(ctx)
 	if err != nil {
 		return err
@@ -134,7 +147,7 @@ func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
 	defer cancel()
 	for {
 		shim := r.shims.choose(c.Space)
-		err := r.createIn(ctx, shim, c, p)
+		err := r.createIn(ctx, shim, c, d)
 		if again := r.shims.made(shim, c.ID, err); !again || ctx.Err() != nil {
 			return err
 		}
@@ -145,8 +158,9 @@ func (r *Runtime) createTask(ctx context.Context, c Container, p place) error {
 }
 
 // createIn makes container and task in a shim.
-func (r *Runtime) createIn(ctx context.Context, shim *shimGroup, c Container, p place) error {
-	encoded, err := typeurl.MarshalAny(r.spec(c, p, shim.name))
+func (r *Runtime) createIn(ctx context.Context, shim *shimGroup, c Container, d spec.Dyno) error {
+	d.Shim = shim.name
+	encoded, err := typeurl.MarshalAny(spec.Build(d))
 	if err != nil {
 		return fmt.Errorf("encode specification: %w", err)
 	}
@@ -170,18 +184,13 @@ func (r *Runtime) createIn(ctx context.Context, shim *shimGroup, c Container, p 
 	return nil
 }
 
-func (r *Runtime) spec(c Container, p place, shim string) *specs.Spec {
-	d := spec.Dyno{
-		Shim:   shim,
+func (r *Runtime) spec(c Container, p place) spec.Dyno {
+	return spec.Dyno{
 		Rootfs: p.rootfs(), Init: r.config.Init, Launch: p.launch(), Cgroupfs: p.cgroupfs(),
 		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: r.group(c.ID).String(),
 		FirstID: r.firstID(c.Slot), Mapped: r.config.mapped(),
 		Limits: r.limits(c.Limits),
 	}
-	if c.Artifact.Slug != nil {
-		d.ReadOnly, d.Writable = true, writable
-	}
-	return spec.Build(d)
 }
 
 // limits are those that this host can hold.
@@ -203,12 +212,12 @@ func (r *Runtime) limits(l Limits) spec.Limits {
 // Start lets a created container run: dyno-init comes up and asks for its plan. Started already, or ended
 // since, is nil. NotFound if there is no such task.
 func (r *Runtime) Start(ctx context.Context, id string) error {
-	if err := check(id); err != nil {
+	if err := check(id); err != nil || r.place(id).link(assigned) != "" {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
+	_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: r.container(id)})
 	if err == nil {
 		return nil
 	}

@@ -40,7 +40,7 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("delete dyno %s: %w", id, err)
 	}
 	r.forget(id)
-	r.shims.leave(id)
+	r.shims.leave(place.container)
 	err := errors.Join(
 		r.deleteTask(ctx, id),
 		r.deleteContainer(ctx, id),
@@ -71,11 +71,11 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 	}
 	defer done()
 	service := r.client.TaskService()
-	_, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+	_, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: r.container(id)})
 	if err := ignoreNotFound(errgrpc.ToNative(err)); err != nil {
 		return fmt.Errorf("wait for task: %w", err)
 	}
-	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: r.container(id)})
 	if err := ignoreNotFound(errgrpc.ToNative(err)); err != nil {
 		return fmt.Errorf("delete task: %w", err)
 	}
@@ -83,7 +83,7 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 }
 
 func (r *Runtime) deleteContainer(ctx context.Context, id string) error {
-	if err := ignoreNotFound(r.client.ContainerService().Delete(ctx, id)); err != nil {
+	if err := ignoreNotFound(r.client.ContainerService().Delete(ctx, r.container(id))); err != nil {
 		return fmt.Errorf("delete container: %w", err)
 	}
 	return nil

@@ -46,11 +46,25 @@ func (r *Runtime) boundDisk(c Container, p place) error {
 	if err := os.MkdirAll(p.disk, 0o700); err != nil {
 		return err
 	}
-	limit := quota.Limit{Bytes: c.Limits.Disk}
+	return quota.Assign(p.disk, project(c.Slot), c.Limits.onDisk())
+}
+
+// reboundDisk gives a directory that is the slot's project's already the bounds of its dyno.
+func (r *Runtime) reboundDisk(c Container, p place) error {
+	if r.diskQuota != DiskQuotaProject {
+		return nil
+	}
+	return quota.Bound(p.disk, project(c.Slot), c.Limits.onDisk())
+}
+
+func project(slot int) uint32 { return firstProject + uint32(slot) }
+
+func (l Limits) onDisk() quota.Limit {
+	limit := quota.Limit{Bytes: l.Disk}
 	if limit.Bytes > 0 {
 		limit.Files = max(leastFiles, limit.Bytes/bytesAFile)
 	}
-	return quota.Assign(p.disk, firstProject+uint32(c.Slot), limit)
+	return limit
 }
 
 // removeDisk removes what the dyno has written and the bound on it. The bound goes first: as long as the directory is
@@ -72,5 +86,5 @@ func (r *Runtime) unboundDisk(p place) error {
 	if err != nil {
 		return err
 	}
-	return quota.Release(p.disk, project)
+	return quota.Bound(p.disk, project, quota.Limit{})
 }

@@ -49,7 +49,11 @@ func (r *Runtime) List(ctx context.Context) ([]Found, error) {
 	return found, err
 }
 
+// state of a container that has not become a whole dyno is that of parts: there is nothing to go on with.
 func (r *Runtime) state(ctx context.Context, id string) (State, int) {
+	if r.place(id).spare() {
+		return StateNone, 0
+	}
 	t, err := r.task(ctx, id)
 	switch {
 	case err == nil:
@@ -61,35 +65,57 @@ func (r *Runtime) state(ctx context.Context, id string) (State, int) {
 	return StateUnknown, 0
 }
 
-// slots are the ids of all dynos with their slots.
+// slots are the ids of all dynos with their slots. What waits for a dyno is none, unless an earlier Runtime has made it.
 func (r *Runtime) slots(ctx context.Context) (map[string]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	slots := map[string]int{}
-	for _, dir := range []string{r.config.RunDir, filepath.Join(r.config.Dir, "dynos")} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, fmt.Errorf("list dynos: %w", err)
-		}
-		for _, e := range entries {
-			if check(e.Name()) == nil {
-				slots[e.Name()] = -1
-			}
-		}
+	runs, err := places(r.config.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := places(filepath.Join(r.config.Dir, "dynos"))
+	if err != nil {
+		return nil, err
 	}
 	containers, err := r.client.ContainerService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
+	slots, owners := map[string]int{}, map[string]string{} // owners: dynos by their containers
+	for _, id := range runs {
+		slots[id], owners[r.container(id)] = -1, id
+	}
+	for _, name := range disks {
+		slots[or(owners[name], name)] = -1
+	}
 	for _, c := range containers {
 		if check(c.ID) != nil {
 			continue // not made here, whoever did it
 		}
-		slots[c.ID] = -1
+		id := or(owners[c.ID], c.ID)
+		slots[id] = -1
 		if slot, err := strconv.Atoi(c.Labels[slotLabel]); err == nil {
-			slots[c.ID] = slot
+			slots[id] = slot
 		}
 		r.shims.recall(c.ID, c.Labels[shimLabel], c.Labels[spaceLabel])
 	}
+	for _, id := range r.spareIDs() {
+		delete(slots, id)
+	}
 	return slots, nil
+}
+
+// places are the names in a directory that are ids.
+func places(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list dynos: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if check(e.Name()) == nil {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
 }

@@ -16,21 +16,31 @@ import (
 // unlimited is the memory limit in bytes that cgroup v1 shows when there is none.
 const unlimited = 0x7ffffffffffff000
 
-// writable are the directories of a slug dyno that are not the stack's.
-var writable = []string{"/app", "/tmp", "/var/tmp"}
+// appDir and temporary are the directories of a slug dyno that are not the stack's.
+const appDir = "/app"
+
+var temporary = []string{"/tmp", "/var/tmp"}
 
 // place is where the things of one dyno lie.
 type place struct {
-	run  string // on tmpfs; it belongs to the dyno's first id, which so is known as long as the dyno exists
-	disk string
+	container string // its name in containerd
+	run       string // on tmpfs; it belongs to the dyno's first id, which so is known as long as the dyno exists
+	disk      string
 }
 
+// place finds what a dyno has. All but run is named by its container, which may have been made before the dyno.
 func (r *Runtime) place(id string) place {
-	return place{run: filepath.Join(r.config.RunDir, id), disk: filepath.Join(r.config.Dir, "dynos", id)}
+	p := place{run: filepath.Join(r.config.RunDir, id)}
+	p.container = or(p.link(assigned), or(p.link(spare), id))
+	p.disk = filepath.Join(r.config.Dir, "dynos", p.container)
+	return p
 }
+
+// container is the name of a dyno's container.
+func (r *Runtime) container(id string) string { return r.place(id).container }
 
 func (r *Runtime) group(id string) cgroup.Group {
-	return r.cgroups.Group(filepath.Join(r.config.CgroupParent, id))
+	return r.cgroups.Group(filepath.Join(r.config.CgroupParent, r.container(id)))
 }
 
 // used says whether anything of the dyno is here, or may be: its directories are the last to go.
@@ -43,12 +53,35 @@ func (p place) used() bool {
 	return false
 }
 
+// Names of the link that a container made ahead has in its place, to its own name.
+const (
+	spare    = "spare"    // it waits for a dyno, or has not all of one yet
+	assigned = "assigned" // it is a dyno's
+)
+
+// link is where a link leads to; empty if there is none.
+func (p place) link(name string) string {
+	to, err := os.Readlink(filepath.Join(p.run, name))
+	if err != nil || check(to) != nil {
+		return ""
+	}
+	return to
+}
+
+// spare says whether what is here is no whole dyno's.
+func (p place) spare() bool { return p.link(spare) != "" }
+
 func (p place) rootfs() string   { return filepath.Join(p.run, "rootfs") }
 func (p place) scratch() string  { return filepath.Join(p.run, "layers") }
 func (p place) launch() string   { return filepath.Join(p.run, "launch") }
 func (p place) cgroupfs() string { return filepath.Join(p.run, "cgroup") }
 func (p place) upper() string    { return filepath.Join(p.disk, "upper") }
 func (p place) work() string     { return filepath.Join(p.disk, "work") }
+
+// A container made ahead has its app in a tree of its own.
+func (p place) app() string      { return filepath.Join(p.run, "app") }
+func (p place) appUpper() string { return filepath.Join(p.disk, "app") }
+func (p place) appWork() string  { return filepath.Join(p.disk, "app-work") }
 
 // firstID is the host id of the dyno's id 0.
 func (p place) firstID() (int, error) {
@@ -90,7 +123,7 @@ func (p place) make(c Container, first int) error {
 			return err
 		}
 	}
-	for _, file := range p.files(c) {
+	for _, file := range append(p.files(), p.private(c, p.upper())...) {
 		if err := file.makeFile(first); err != nil {
 			return err
 		}
@@ -108,28 +141,37 @@ func upperDirs(c Container) []entry {
 	}
 	return append(dirs,
 		entry{path: "tmp", mode: 0o777 | os.ModeSticky}, entry{path: "var/tmp", mode: 0o777 | os.ModeSticky},
-		entry{path: "app", mode: 0o755, owner: spec.UID})
+		appEntry("app"))
 }
 
-// files are what the dyno has of its own in /etc, the place where dyno-init is mounted, and the memory quota
-// where programs look for it on either version of cgroups.
-func (p place) files(c Container) []entry {
-	etc := filepath.Join(p.upper(), "etc")
-	limit := strconv.FormatInt(or(c.Limits.Memory, unlimited), 10) + "\n"
-	var about []entry
-	if c.About != nil {
-		about = append(about, entry{path: filepath.Join(etc, "heroku", "dyno"), mode: 0o644, data: c.About})
+// appEntry is the app's directory: its user's.
+func appEntry(path string) entry { return entry{path: path, mode: 0o755, owner: spec.UID} }
+
+// files are what every dyno has of its own, among them the place where dyno-init is mounted.
+func (p place) files() []entry {
+	return []entry{
+		{path: filepath.Join(p.upper(), "etc", "passwd"), mode: 0o644, data: []byte(passwd)},
+		{path: filepath.Join(p.upper(), "etc", "group"), mode: 0o644, data: []byte(group)},
+		{path: filepath.Join(p.upper(), spec.Init), mode: 0o755},
 	}
-	return append(about, []entry{
-		{path: filepath.Join(etc, "passwd"), mode: 0o644, data: []byte(passwd)},
-		{path: filepath.Join(etc, "group"), mode: 0o644, data: []byte(group)},
+}
+
+// private are the files that differ from dyno to dyno, below a root: those in /etc, and the memory quota where programs
+// look for it on either version of cgroups.
+func (p place) private(c Container, root string) []entry {
+	etc := filepath.Join(root, "etc")
+	limit := strconv.FormatInt(or(c.Limits.Memory, unlimited), 10) + "\n"
+	files := []entry{
 		{path: filepath.Join(etc, "hosts"), mode: 0o644, data: c.Hosts},
 		{path: filepath.Join(etc, "resolv.conf"), mode: 0o644, data: c.Resolv},
 		{path: filepath.Join(etc, "hostname"), mode: 0o644, data: []byte(c.Hostname + "\n")},
-		{path: filepath.Join(p.upper(), spec.Init), mode: 0o755},
 		{path: filepath.Join(p.cgroupfs(), "memory", "memory.limit_in_bytes"), mode: 0o444, data: []byte(limit)},
 		{path: filepath.Join(p.cgroupfs(), "memory.max"), mode: 0o444, data: []byte(limit)},
-	}...)
+	}
+	if c.About != nil {
+		files = append(files, entry{path: filepath.Join(etc, "heroku", "dyno"), mode: 0o644, data: c.About})
+	}
+	return files
 }
 
 // The users and groups of every dyno.
@@ -152,8 +194,14 @@ func (e entry) makeDir(first int) error {
 	return e.own(first)
 }
 
+// makeFile writes through no link.
 func (e entry) makeFile(first int) error {
-	if err := os.WriteFile(e.path, e.data, 0o600); err != nil {
+	f, err := os.OpenFile(e.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(e.data)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return e.own(first)

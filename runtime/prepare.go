@@ -56,6 +56,12 @@ func (r *Runtime) Prepare(ctx context.Context, id string, a Artifact) (Prepared,
 		return Prepared{}, err
 	}
 	r.cache.Hold(id, n.keys()...)
+	if a.Slug != nil && r.waiting(n) {
+		_, err := r.slugs.Path(n.slug.SHA256)
+		if err == nil {
+			return Prepared{}, nil // its stack is there, under a sandbox
+		}
+	}
 	if err := r.fetch(ctx, n); err != nil || a.Slug != nil {
 		return Prepared{}, err
 	}
@@ -155,11 +161,7 @@ func (r *Runtime) lookup(ctx context.Context, ref string) (images.Image, error) 
 }
 
 // layers are the directories of what a dyno is made of, the topmost first, and what it holds by that.
-func (r *Runtime) layers(ctx context.Context, id string, a Artifact) ([]string, hold, error) {
-	n, err := r.need(a)
-	if err != nil {
-		return nil, hold{}, err
-	}
+func (r *Runtime) layers(ctx context.Context, id string, n needs) ([]string, hold, error) {
 	r.cache.Hold(id, n.keys()...)
 	image, err := r.pinned(ctx, id, n)
 	if err != nil {
@@ -170,7 +172,7 @@ func (r *Runtime) layers(ctx context.Context, id string, a Artifact) ([]string, 
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	layers, err := r.images.Layers(ctx, image)
-	if err != nil || a.Slug == nil {
+	if err != nil || n.slug.SHA256 == "" {
 		return layers, h, err
 	}
 	slug, err := r.slugs.Path(n.slug.SHA256)

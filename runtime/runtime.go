@@ -139,6 +139,7 @@ type Runtime struct {
 	flights   map[string]*flight
 	prepared  map[string]images.Image // by dyno, from Prepare to Delete: a name may lead elsewhere meanwhile
 	processes map[string]*process
+	spares    map[int]*sandbox      // by slot
 	sessions  map[*session]struct{} // that run
 	warned    sync.Once
 }
@@ -183,7 +184,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1),
 		options: options, shims: newShims(), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
-		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{},
+		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{}, spares: map[int]*sandbox{},
 		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
 	}, nil
 }
@@ -249,11 +250,11 @@ func (r *Runtime) Ping(ctx context.Context) error {
 	return nil
 }
 
-var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+var idForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // check keeps ids that would be paths out of paths.
 func check(id string) error {
-	if !uuid.MatchString(id) {
+	if !idForm.MatchString(id) {
 		return fmt.Errorf("check dyno id %q: %w", id, errdefs.ErrInvalidArgument)
 	}
 	return nil

@@ -44,7 +44,7 @@ func (r *Runtime) task(ctx context.Context, id string) (taskInfo, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
+	answer, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: r.container(id)})
 	if err != nil {
 		return taskInfo{}, fmt.Errorf("find task of dyno %s: %w", id, errgrpc.ToNative(err))
 	}
@@ -81,7 +81,7 @@ func (r *Runtime) Wait(ctx context.Context, id string) (Exit, error) {
 	}
 	pause := firstPause
 	for failed := 0; ; {
-		answer, err := r.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+		answer, err := r.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: r.container(id)})
 		if err == nil {
 			return r.exit(id, int(answer.GetExitStatus()), answer.GetExitedAt().AsTime()), nil
 		}

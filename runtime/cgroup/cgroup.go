@@ -1,5 +1,5 @@
-// Package cgroup looks at and clears away the control group of one dyno, on cgroup v1 and v2, without asking
-// containerd. It never makes a group and never sets a limit: the OCI runtime does.
+// Package cgroup looks at and clears away the control group of one dyno, and writes limits into it, on cgroup v1 and v2,
+// without asking containerd. It never makes a group: the OCI runtime does.
 package cgroup
 
 import (
@@ -80,6 +80,18 @@ func existing(dirs []string) []string {
 		}
 	}
 	return found
+}
+
+// Write writes a value into a file of the group. NotFound when there is no such file.
+func (g Group) Write(controller, name, value string) error {
+	err := os.WriteFile(g.file(controller, name), []byte(value), 0) // the kernel makes no file for O_CREAT
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !exists(g.file(controller, name)) {
+		err = fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
+	}
+	if err != nil {
+		return fmt.Errorf("limit %s: %w", g, err)
+	}
+	return nil
 }
 
 // Exists says whether anything of the group is left.

@@ -87,7 +87,7 @@ func (s *Store) Fetch(ctx context.Context, ref Ref, progress *transfer.Progress)
 	if err != nil {
 		return err
 	}
-	if !filepath.IsAbs(ref.Name) && !pinned(name) {
+	if !Settled(ref.Name) {
 		return s.pull(ctx, name, ref, progress)
 	}
 	err = s.complete(ctx, ref.Name)
@@ -126,6 +126,9 @@ func Name(ref string) (string, error) {
 	}
 	return named.String(), nil
 }
+
+// Settled says whether a reference leads to one image for good: asking for it anew brings nothing new.
+func Settled(ref string) bool { return filepath.IsAbs(ref) || pinned(ref) }
 
 func pinned(name string) bool { return strings.Contains(name, "@") }
 

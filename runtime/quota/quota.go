@@ -72,15 +72,15 @@ func Project(dir string) (uint32, error) {
 	return attrs.project, nil
 }
 
-// Release takes away a project's bounds on the filesystem of dir. What is left of its files stays counted.
-func Release(dir string, project uint32) error {
+// Bound changes the bounds of a project on the filesystem of dir. What it has already stays.
+func Bound(dir string, project uint32, l Limit) error {
 	f, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("release project: %w", err)
+		return fmt.Errorf("bound project: %w", err)
 	}
 	defer f.Close()
-	if err := bound(f, project, Limit{}); err != nil {
-		return fmt.Errorf("release project %d: %w", project, err)
+	if err := bound(f, project, l); err != nil {
+		return fmt.Errorf("bound project %d: %w", project, err)
 	}
 	return nil
 }

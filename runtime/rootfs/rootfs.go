@@ -25,21 +25,46 @@ type Tree struct {
 	Work    string   // the kernel's own, empty
 	Scratch string   // for mounts that are gone when Mount returns
 	Target  string
-	Mapped  bool   // whether the layers are shown with other ids
-	FirstID uint32 // what id 0 of the layers becomes, if mapped
-	IDs     uint32 // how many ids are mapped
+	Mapped  bool     // whether the layers are shown with other ids
+	FirstID uint32   // what id 0 of the layers becomes, if mapped
+	IDs     uint32   // how many ids are mapped
+	Users   *os.File // a user namespace that maps them so; nil: one is made
 }
 
-// Mount mounts the tree on its target. What it leaves in Scratch when it fails or is killed, Unmount removes.
+// Mount mounts the tree on its target. What it leaves in Scratch when it is killed, Unmount removes.
 func Mount(t Tree) (err error) {
 	layers := t.Lower
 	if t.Mapped {
-		defer func() { err = errors.Join(err, Unmount(t.Scratch)) }()
-		if layers, err = clone(t); err != nil {
+		layers, err = clone(t)
+		defer func() { err = errors.Join(err, detach(layers)) }()
+		if err != nil {
 			return err
 		}
 	}
 	return overlay(t, layers)
+}
+
+// Copy is a mount at the same tree that is nowhere attached, and hears of no mount elsewhere. It goes with the file.
+func Copy(target string) (*os.File, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, target, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("copy mount of %s: %w", target, err)
+	}
+	f := os.NewFile(uintptr(fd), target)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
+		return nil, errors.Join(fmt.Errorf("part mount of %s: %w", target, err), f.Close())
+	}
+	return f, nil
+}
+
+// detach takes mounts away that were just made.
+func detach(points []string) (err error) {
+	for _, p := range points {
+		if failed := unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); failed != nil {
+			err = errors.Join(err, fmt.Errorf("unmount %s: %w", p, failed))
+		}
+	}
+	return err
 }
 
 // userNamespace makes a namespace for its mapping alone; it lives as long as the file.
@@ -52,21 +77,22 @@ func userNamespace(first, count uint32) (*os.File, error) {
 	return f, nil
 }
 
-// clone mounts each layer once more below Scratch, with ids mapped, and returns where.
-func clone(t Tree) ([]string, error) {
-	users, err := userNamespace(t.FirstID, t.IDs)
-	if err != nil {
-		return nil, err
+// clone mounts each layer once more below Scratch, with ids mapped, and returns where, after an error too.
+func clone(t Tree) (clones []string, err error) {
+	users := t.Users
+	if users == nil {
+		if users, err = userNamespace(t.FirstID, t.IDs); err != nil {
+			return nil, err
+		}
+		defer users.Close()
 	}
-	defer users.Close()
-	var clones []string
 	for i, layer := range t.Lower {
 		target := filepath.Join(t.Scratch, strconv.Itoa(i))
 		if err := os.MkdirAll(target, 0o700); err != nil {
-			return nil, fmt.Errorf("make mount point: %w", err)
+			return clones, fmt.Errorf("make mount point: %w", err)
 		}
 		if err := mount.IDMapMountWithAttrs(layer, target, int(users.Fd()), unix.MOUNT_ATTR_RDONLY, 0); err != nil {
-			return nil, fmt.Errorf("map ids of %s: %w", layer, err)
+			return clones, fmt.Errorf("map ids of %s: %w", layer, err)
 		}
 		clones = append(clones, target)
 	}

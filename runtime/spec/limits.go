@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -88,6 +89,88 @@ func (io IO) rate(most uint64) []specs.LinuxThrottleDevice {
 	d := specs.LinuxThrottleDevice{Rate: most}
 	d.Major, d.Minor = io.Major, io.Minor
 	return []specs.LinuxThrottleDevice{d}
+}
+
+// File is a file of a control group and what to write into it.
+type File struct{ Controller, Name, Value string }
+
+// Files are the limits as the kernel takes them, in the order in which they can be written over those that Waiting makes.
+// What they leave out is the kernel's default.
+func (l Limits) Files() []File {
+	if l.Unified {
+		return l.files2()
+	}
+	return l.files1()
+}
+
+// files1 lifts the limit of memory and swap together first: it may never be below that of memory.
+func (l Limits) files1() (files []File) {
+	add := func(controller, name, value string) {
+		files = append(files, File{controller, controller + "." + name, value})
+	}
+	if !l.NoSwap {
+		add("memory", "memsw.limit_in_bytes", "-1")
+	}
+	add("memory", "limit_in_bytes", bytes(l.Memory, "-1"))
+	if !l.NoSwap && l.Memory > 0 {
+		add("memory", "memsw.limit_in_bytes", bytes(l.Memory+l.Swap, "-1"))
+	}
+	add("pids", "max", bytes(l.Pids, "max"))
+	if l.CPUWeight > 0 {
+		add("cpu", "shares", strconv.FormatUint(Shares(l.CPUWeight), 10))
+	}
+	if l.CPUMilli > 0 {
+		add("cpu", "cfs_period_us", strconv.Itoa(cpuPeriod))
+		add("cpu", "cfs_quota_us", strconv.FormatInt(l.CPUMilli*cpuPeriod/1000, 10))
+	}
+	for _, way := range []string{"read", "write"} {
+		if l.IO.Bytes > 0 {
+			add("blkio", "throttle."+way+"_bps_device", fmt.Sprintf("%d:%d %d", l.IO.Major, l.IO.Minor, l.IO.Bytes))
+		}
+		if l.IO.Operations > 0 {
+			add("blkio", "throttle."+way+"_iops_device", fmt.Sprintf("%d:%d %d", l.IO.Major, l.IO.Minor, l.IO.Operations))
+		}
+	}
+	return files
+}
+
+func (l Limits) files2() []File {
+	swap := "max"
+	if l.Memory > 0 {
+		swap = strconv.FormatInt(l.Swap, 10)
+	}
+	files := []File{{Name: "memory.max", Value: bytes(l.Memory, "max")}, {Name: "pids.max", Value: bytes(l.Pids, "max")}}
+	if !l.NoSwap {
+		files = append(files, File{Name: "memory.swap.max", Value: swap})
+	}
+	for name, value := range l.unified() {
+		files = append(files, File{Name: name, Value: value})
+	}
+	if l.CPUMilli > 0 {
+		files = append(files, File{Name: "cpu.max", Value: fmt.Sprintf("%d %d", l.CPUMilli*cpuPeriod/1000, cpuPeriod)})
+	}
+	if rates := l.IO.rates(); rates != "" {
+		files = append(files, File{Name: "io.max", Value: fmt.Sprintf("%d:%d%s", l.IO.Major, l.IO.Minor, rates)})
+	}
+	return files
+}
+
+func (io IO) rates() (text string) {
+	if io.Bytes > 0 {
+		text += fmt.Sprintf(" rbps=%d wbps=%d", io.Bytes, io.Bytes)
+	}
+	if io.Operations > 0 {
+		text += fmt.Sprintf(" riops=%d wiops=%d", io.Operations, io.Operations)
+	}
+	return text
+}
+
+// bytes is a limit, or what the kernel takes for none.
+func bytes(limit int64, none string) string {
+	if limit == 0 {
+		return none
+	}
+	return strconv.FormatInt(limit, 10)
 }
 
 // unified names what only cgroup v2 has: exact weights, the high mark, and that running out of memory ends the whole dyno.
