@@ -65,6 +65,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	close(a.ready)
 	a.group.Go(func() { a.keepRoom(ctx) })
 	a.group.Go(func() { a.fill(ctx) })
+	a.group.Go(func() { a.heat(ctx) })
 	a.group.Go(func() { a.heed(ctx) })
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()

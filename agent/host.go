@@ -20,6 +20,7 @@ type Host struct {
 	Name, Version, BootID, Kernel string
 	Started                       time.Time
 	Slots, FreeSlots              int
+	WarmSlots                     int   // sandboxes that wait for a dyno
 	Memory, FreeMemory            int64 // bytes for dynos
 	CPUMilli                      int64
 	Pressure                      Pressure
@@ -42,7 +43,7 @@ func (a *Agent) Host() Host {
 	freeSlots, freeMemory := a.ledger.left()
 	h := Host{
 		Name: a.cfg.Host, Version: a.cfg.Version, BootID: a.cfg.BootID, Kernel: kernel(), Started: a.started,
-		Slots: a.cfg.Slots, FreeSlots: freeSlots, Memory: a.cfg.Memory, FreeMemory: freeMemory,
+		Slots: a.cfg.Slots, FreeSlots: freeSlots, WarmSlots: a.ledger.warmSlots(), Memory: a.cfg.Memory, FreeMemory: freeMemory,
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load() > 0,

@@ -24,11 +24,13 @@ type ledger struct {
 	memory int64
 
 	changed chan struct{} // holds a token after a slot was handed out or freed
+	cooled  chan struct{} // likewise, for another reader
 
 	mu     sync.Mutex
 	shares map[string]share // by dyno id
 	queue  []freeSlot       // the one that is handed out next comes first
 	orders []time.Time      // when slots were handed out, during demandOver
+	warm   warmth
 }
 
 type share struct {
@@ -44,16 +46,17 @@ type freeSlot struct {
 
 // newLedger has slots beyond the places, so that some can rest.
 func newLedger(places, slots int, memory int64) *ledger {
-	l := &ledger{places: places, slots: slots, memory: memory, shares: map[string]share{}, changed: make(chan struct{}, 1)}
+	l := &ledger{places: places, slots: slots, memory: memory, shares: map[string]share{}, changed: make(chan struct{}, 1), cooled: make(chan struct{}, 1), warm: newWarmth()}
 	for slot := range slots {
 		l.queue = append(l.queue, freeSlot{slot: slot})
 	}
 	return l
 }
 
-// reserve takes the slot that has been free the longest and the memory, or says ErrResourceExhausted. ErrUnavailable
-// if the dyno has a share already.
-func (l *ledger) reserve(id string, memory int64) (int, error) {
+// reserve takes a slot and the memory, or says ErrResourceExhausted. ErrUnavailable if the dyno has a share already. The slot
+// is the one that has been free the longest, before those with a sandbox that the dyno cannot use; one with a sandbox for
+// its stack, empty for an image, comes first.
+func (l *ledger) reserve(id string, memory int64, stack string) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, held := l.shares[id]; held {
@@ -66,11 +69,13 @@ func (l *ledger) reserve(id string, memory int64) (int, error) {
 	if len(l.shares) >= l.places {
 		return 0, fmt.Errorf("all %d places for dynos are taken: %w", l.places, errdefs.ErrResourceExhausted)
 	}
-	if l.rested(now) == 0 {
+	rested := l.queue[:l.rested(now)]
+	if len(rested) == 0 {
 		return 0, fmt.Errorf("all free slots rest for up to %s: %w", slotRest, errdefs.ErrResourceExhausted)
 	}
-	slot := l.queue[0].slot
-	l.queue = l.queue[1:]
+	slot := l.warm.pick(rested, stack)
+	l.unqueue(slot)
+	l.warm.taken(slot, stack, now)
 	l.shares[id] = share{slot, memory}
 	l.orders = append(l.recent(now), now)
 	l.tell()
@@ -87,7 +92,7 @@ func (l *ledger) rested(now time.Time) int {
 }
 
 func (l *ledger) freeMemory() int64 {
-	free := l.memory
+	free := l.memory - l.warm.memory()
 	for _, s := range l.shares {
 		free -= s.memory
 	}
@@ -134,9 +139,11 @@ func (l *ledger) enqueue(slot int) {
 }
 
 func (l *ledger) tell() {
-	select {
-	case l.changed <- struct{}{}:
-	default: // the last token was not yet taken
+	for _, reader := range []chan struct{}{l.changed, l.cooled} {
+		select {
+		case reader <- struct{}{}:
+		default: // the last token was not yet taken
+		}
 	}
 }
 

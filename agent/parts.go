@@ -23,7 +23,11 @@ type Runtime interface {
 	// Prepare brings the artifact to this host for a dyno, verified; it stays until Delete. A *runtime.ChecksumError means
 	// that it is not what was ordered.
 	Prepare(ctx context.Context, id string, a runtime.Artifact) (runtime.Prepared, error)
-	// Create makes rootfs, container and task, not started. Its artifact must be prepared, its namespace there.
+	// Warm makes a sandbox ahead for a slot that nobody has, for Create to take. NotFound when its stack is not here.
+	// NotImplemented when there are none on this host. From one goroutine.
+	Warm(ctx context.Context, s runtime.Spare) error
+	// Create makes rootfs, container and task, not started, or takes a sandbox made ahead. Its artifact must be prepared, its
+	// namespace there.
 	Create(ctx context.Context, c runtime.Container) error
 	// Start starts the task: dyno-init runs and waits for its plan.
 	Start(ctx context.Context, id string) error
@@ -77,8 +81,9 @@ type Runtime interface {
 type Network interface {
 	// Setup makes the namespace, or returns the one that is there.
 	Setup(ctx context.Context, r network.Request) (network.Attachment, error)
-	// Prepare makes one ahead for a slot that nobody has, for Setup to take. AlreadyExists when a dyno has the slot.
-	Prepare(ctx context.Context, slot int) error
+	// Prepare makes one ahead for a slot that nobody has, for Setup to take, or returns the one that is there. Its paths are
+	// good until then. AlreadyExists when a dyno has the slot.
+	Prepare(ctx context.Context, slot int) (network.Attachment, error)
 	// Warnings is what is wrong and does not mend itself, as sentences.
 	Warnings() []string
 	// Teardown removes it. Nil when nothing is left.
@@ -151,6 +156,7 @@ type Config struct {
 	Slots        int           // dynos at most
 	RestingSlots int           // slots beyond those, so that freed ones can rest
 	Pool         int           // networks made ahead at least, before demand makes it more; 0: none
+	WarmSlots    int           // sandboxes made ahead at least, before demand makes it more; 0: none
 	Memory       int64         // bytes for dynos
 	SampleEvery  time.Duration // between two looks at a dyno's memory; zero: never
 	DiskQuota    string        // how disk quotas are held: project or none

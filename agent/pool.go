@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/dynod/dynod/network"
 )
 
 const (
@@ -40,7 +42,7 @@ func (a *Agent) fill(ctx context.Context) {
 // gives up at the first that fails otherwise: the host has a trouble then that concerns all.
 func (a *Agent) prepareNetworks(ctx context.Context, slots []int, blocked map[int]bool) bool {
 	for _, slot := range slots {
-		err := a.prepareNetwork(ctx, slot)
+		_, err := a.prepareNetwork(ctx, slot)
 		known := blocked[slot]
 		delete(blocked, slot)
 		switch {
@@ -59,7 +61,7 @@ func (a *Agent) prepareNetworks(ctx context.Context, slots []int, blocked map[in
 	return true
 }
 
-func (a *Agent) prepareNetwork(ctx context.Context, slot int) error {
+func (a *Agent) prepareNetwork(ctx context.Context, slot int) (network.Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
 	return a.Network.Prepare(ctx, slot)

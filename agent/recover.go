@@ -64,6 +64,9 @@ func (a *Agent) survey(ctx context.Context) (inventory, error) {
 		r := found.relic(c.ID)
 		r.Leftovers = true
 		r.Container, r.pid = containerState(c), c.PID
+		if r.slot < 0 {
+			r.slot = c.Slot
+		}
 	}
 	networks, err := a.Network.List(ctx)
 	if err != nil {

@@ -114,7 +114,7 @@ func (a *Agent) record(o StartOrder) (dyno.Record, error) {
 	if !a.reachable.Load() {
 		return dyno.Record{}, fmt.Errorf("containerd does not answer: %w", errdefs.ErrUnavailable)
 	}
-	slot, err := a.ledger.reserve(o.ID, o.Spec.Limits.Memory)
+	slot, err := a.ledger.reserve(o.ID, o.Spec.Limits.Memory, o.Spec.Artifact.Stack)
 	if err != nil {
 		return dyno.Record{}, err
 	}

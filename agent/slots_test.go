@@ -12,6 +12,7 @@ import (
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
 )
 
 func noneBeyond(places int) func(*agent.Config) {
@@ -44,6 +45,7 @@ func TestFreedSlotRests(t *testing.T) {
 func TestSlotRestsAfterARestart(t *testing.T) {
 	for name, leave := range map[string]func(*testing.T, *host){
 		"ended":   func(_ *testing.T, h *host) { h.start(order(first, "worker.1")); h.stop(first, 1) },
+		"sandbox": func(t *testing.T, h *host) { _ = h.runtime.Create(t.Context(), runtime.Container{ID: first, Slot: 0}) },
 		"unknown": func(t *testing.T, h *host) { _, _ = h.network.Setup(t.Context(), network.Request{ID: first}) },
 	} {
 		t.Run(name, func(t *testing.T) {

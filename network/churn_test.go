@@ -155,7 +155,7 @@ func cycle(ctx context.Context, n *network.Network, worker int) error {
 	for {
 		slot := worker + churnWorkers*rand.IntN(4)
 		if rand.IntN(2) == 0 {
-			if err := n.Prepare(ctx, slot); err != nil {
+			if _, err := n.Prepare(ctx, slot); err != nil {
 				return err
 			}
 		}

@@ -61,11 +61,15 @@ func (n *Network) Setup(ctx context.Context, r Request) (Attachment, error) {
 		return Attachment{}, fmt.Errorf("set up network: %w", err)
 	}
 	n.health.keep(r)
+	return n.attachment(r), nil
+}
+
+func (n *Network) attachment(r Request) Attachment {
 	dir := n.cfg.dir(r.ID)
 	return Attachment{
 		Namespace: nsPath(dir), Sysfs: sysPath(dir),
 		Addr: n.cfg.addr(r.Slot), Gateway: n.cfg.gateway(r.Slot), HostPort: n.cfg.hostPort(r.Slot),
-	}, nil
+	}
 }
 
 func (r Request) complete() Request {

@@ -48,24 +48,23 @@ func (s *spares) has(slot int) bool {
 }
 
 // Prepare makes a network for a slot that is free, ahead of whoever gets the slot:
-// Setup then takes it at once. It may be repeated. A spare is used once; one that
-// nobody takes is removed by the next New. Errors as of Setup.
-func (n *Network) Prepare(ctx context.Context, slot int) error {
+// Setup then takes it at once, and its paths change. It may be repeated. A spare is
+// used once; one that nobody takes is removed by the next New. Errors as of Setup.
+func (n *Network) Prepare(ctx context.Context, slot int) (Attachment, error) {
 	if err := n.checkSlot(slot); err != nil {
-		return err
+		return Attachment{}, err
 	}
 	release, err := n.slots.take(ctx, linkName(slot))
 	if err != nil {
-		return err
+		return Attachment{}, err
 	}
 	defer release()
-	if n.spares.has(slot) {
-		return nil
+	if !n.spares.has(slot) {
+		if err := n.prepare(ctx, slot); err != nil {
+			return Attachment{}, fmt.Errorf("prepare network: %w", err)
+		}
 	}
-	if err := n.prepare(ctx, slot); err != nil {
-		return fmt.Errorf("prepare network: %w", err)
-	}
-	return nil
+	return n.attachment(Request{ID: spareID(slot), Slot: slot}), nil
 }
 
 func (n *Network) prepare(ctx context.Context, slot int) error {

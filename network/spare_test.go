@@ -54,10 +54,10 @@ func TestPrepareRefusesASlotInUse(t *testing.T) {
 	h := newHost(t)
 	_, a := h.setup(7)
 	before := h.snapshot()
-	if err := h.Prepare(t.Context(), 7); !errdefs.IsAlreadyExists(err) {
+	if _, err := h.Prepare(t.Context(), 7); !errdefs.IsAlreadyExists(err) {
 		t.Errorf("got %v", err)
 	}
-	if err := h.Prepare(t.Context(), 100); !errdefs.IsInvalidArgument(err) {
+	if _, err := h.Prepare(t.Context(), 100); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got %v", err)
 	}
 	h.nothingBeyond(before)
@@ -115,7 +115,7 @@ func TestDamagedSpareIsReplaced(t *testing.T) {
 
 func (h *host) prepare(slot int) {
 	h.t.Helper()
-	if err := h.Prepare(h.t.Context(), slot); err != nil {
+	if _, err := h.Prepare(h.t.Context(), slot); err != nil {
 		h.t.Fatal(err)
 	}
 }

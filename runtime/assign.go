@@ -26,6 +26,9 @@ func (r *Runtime) takeSpare(ctx context.Context, c Container) (taken bool, err e
 	}
 	defer r.cache.Release(b.id)
 	if err := os.Rename(r.place(b.id).run, r.place(c.ID).run); err != nil {
+		if errors.Is(err, fs.ErrExist) { // the dyno has a container, or remains of one, already
+			err = nil
+		}
 		return false, errors.Join(err, r.remove(context.WithoutCancel(ctx), b.id))
 	}
 	r.passProcess(b.id, c.ID)

@@ -64,16 +64,16 @@ func (n *Network) Request(id string) network.Request {
 }
 
 // Prepare notes the slot until Setup takes it.
-func (n *Network) Prepare(_ context.Context, slot int) error {
+func (n *Network) Prepare(_ context.Context, slot int) (network.Attachment, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if slices.Contains(n.blocked, slot) {
-		return errdefs.ErrFailedPrecondition
+		return network.Attachment{}, errdefs.ErrFailedPrecondition
 	}
 	if n.unready == nil {
 		n.spares[slot] = true
 	}
-	return n.unready
+	return network.Attachment{}, n.unready
 }
 
 // Block makes Prepare refuse these slots, as if somebody else had something there.

@@ -25,6 +25,7 @@ type Runtime struct {
 	usage      map[string]runtime.Usage
 	running    int
 	creates    int
+	spares     spares
 	launches   int
 	execs      []*Process
 	cache      cache
@@ -44,7 +45,7 @@ type container struct {
 // NewRuntime is an empty one.
 func NewRuntime() *Runtime {
 	return &Runtime{
-		containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{},
+		containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{}, spares: spares{stacks: map[int]string{}},
 		cache: cache{fetched: make(chan struct{}, 1), held: map[string]runtime.Artifact{}},
 	}
 }
@@ -166,6 +167,7 @@ func (r *Runtime) Create(ctx context.Context, c runtime.Container) error {
 	defer r.mu.Unlock()
 	if r.containers[c.ID] == nil {
 		r.creates++
+		r.spares.take(c)
 		r.containers[c.ID] = &container{made: c, state: runtime.StateCreated, exited: make(chan struct{}), out: make(chan uint64, 1)}
 	}
 	return nil
@@ -326,7 +328,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Found, error) {
 	defer r.mu.Unlock()
 	var found []runtime.Found
 	for id, c := range r.containers {
-		found = append(found, runtime.Found{ID: id, State: c.state, PID: fakePID})
+		found = append(found, runtime.Found{ID: id, Slot: c.made.Slot, State: c.state, PID: fakePID})
 	}
 	return found, nil
 }

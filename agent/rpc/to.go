@@ -78,7 +78,7 @@ func toHost(h agent.Host) *dynodv1.Host {
 		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
 		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
 		DiskQuota: h.DiskQuota, Instance: toInstance(h.Cloud.Instance), Notices: toNotices(h.Cloud.Notices),
-		Upstream: h.Upstream, UpstreamConnected: h.Connected,
+		Upstream: h.Upstream, UpstreamConnected: h.Connected, WarmSlots: uint32(h.WarmSlots),
 	}
 }
 

@@ -160,7 +160,7 @@ var onEC2 = cloud.State{
 func TestHostIsShownWhole(t *testing.T) {
 	said := make(agenttest.Cloud)
 	h := newHost(t, func(h *host) {
-		h.config.Warnings, h.config.DiskQuota, h.config.Upstream = []string{"cgroup v1"}, "project", "plane:1"
+		h.config.Warnings, h.config.DiskQuota, h.config.Upstream, h.config.WarmSlots = []string{"cgroup v1"}, "project", "plane:1", 1
 		h.parts.Logs, h.parts.Cloud = backlogged{h.logs}, said
 		if err := os.WriteFile(filepath.Join(h.records, second+".json"), []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
@@ -180,6 +180,7 @@ func TestHostIsShownWhole(t *testing.T) {
 	h.phase(first, dyno.Stopping)
 	said <- onEC2
 	eventually(t, "the provider's word", func() bool { return h.agent.Host().Cloud.Instance.ID != "" })
+	eventually(t, "a warm slot", func() bool { return h.agent.Host().WarmSlots == 1 })
 	out, err := h.GetHost(limited(t), &dynodv1.GetHostRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +189,7 @@ func TestHostIsShownWhole(t *testing.T) {
 	want := &dynodv1.Host{
 		Name: "h", AgentVersion: "1.2.3", BootId: "boot-1", AgentStartedAt: timestamppb.New(known.Started), Kernel: known.Kernel,
 		Capacity:            &dynodv1.Capacity{MemoryBytes: 2 << 30, Dynos: 4, CpuMilli: uint32(known.CPUMilli)},
-		Free:                &dynodv1.Capacity{MemoryBytes: 2<<30 - 512<<20, Dynos: 2, CpuMilli: uint32(known.CPUMilli)},
+		Free:                &dynodv1.Capacity{MemoryBytes: 2<<30 - 512<<20 - 2<<20, Dynos: 2, CpuMilli: uint32(known.CPUMilli)},
 		Pressure:            got.GetPressure(), // the machine's own
 		ContainerdReachable: true, SpoolBacklogBytes: 77, Cordoned: true, Draining: true,
 		Warnings: []string{"cgroup v1"}, Unreadable: []string{second}, DiskQuota: "project",
@@ -199,7 +200,7 @@ func TestHostIsShownWhole(t *testing.T) {
 		Notices: []*dynodv1.Notice{
 			{Kind: dynodv1.Notice_KIND_MAINTENANCE, Id: "e-1", Action: "system-reboot", DueAt: timestamppb.New(noon), Description: "reboot"},
 		},
-		Upstream: "plane:1", UpstreamConnected: true,
+		Upstream: "plane:1", UpstreamConnected: true, WarmSlots: 1,
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,7 @@ func (c *ctl) writeHost(h *dynodv1.Host) error {
 		{"Boot", h.GetBootId()},
 		{"Capacity", capacity(h.GetCapacity())},
 		{"Free", capacity(h.GetFree())},
+		{"Warm slots", strconv.Itoa(int(h.GetWarmSlots()))},
 		{"Pressure", pressure(h.GetPressure())},
 		{"containerd", reachable(h.GetContainerdReachable())},
 		{"Instance", instance(h.GetInstance())},

@@ -124,6 +124,7 @@ Kernel:          6.1
 Boot:            b
 Capacity:        100 dynos, 8GiB memory, 2 CPUs
 Free:            96 dynos, 512MiB memory, 1.5 CPUs
+Warm slots:      4
 Pressure:        cpu 12.3%, memory 0.0%, io 0.5%
 containerd:      reachable
 Disk quota:      none

@@ -33,7 +33,7 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 	return agent.Config{
 		Host: cfg.HostName, Version: buildVersion(), BootID: strings.TrimSpace(string(bootID)),
 		Defaults: defaults(cfg, swap), Slots: cfg.Host.MaxDynos, RestingSlots: cfg.Host.RestingSlots,
-		Pool: cfg.Network.Pool, Memory: max(0, memory-cfg.Host.MemoryReserve),
+		Pool: cfg.Network.Pool, WarmSlots: cfg.Host.WarmSlots, Memory: max(0, memory-cfg.Host.MemoryReserve),
 		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "", Upstream: cfg.Upstream.Address,
 		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
 		Resolv:  resolvConf(cfg), DiskQuota: diskQuota,

@@ -40,6 +40,7 @@ type Host struct {
 	Cloud          string // auto, ec2 or none
 	MaxDynos       int
 	RestingSlots   int
+	WarmSlots      int
 	MemoryReserve  int64  // bytes
 	UserNamespace  string // required or off
 	SampleInterval time.Duration

@@ -124,8 +124,10 @@ type Host struct {
 	Upstream string `protobuf:"bytes,18,opt,name=upstream,proto3" json:"upstream,omitempty"`
 	// It answers the reports.
 	UpstreamConnected bool `protobuf:"varint,19,opt,name=upstream_connected,json=upstreamConnected,proto3" json:"upstream_connected,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Sandboxes that wait for a slug dyno now, made ahead of its order.
+	WarmSlots     uint32 `protobuf:"varint,20,opt,name=warm_slots,json=warmSlots,proto3" json:"warm_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Host) Reset() {
@@ -289,6 +291,13 @@ func (x *Host) GetUpstreamConnected() bool {
 		return x.UpstreamConnected
 	}
 	return false
+}
+
+func (x *Host) GetWarmSlots() uint32 {
+	if x != nil {
+		return x.WarmSlots
+	}
+	return 0
 }
 
 // Instance is a host as its cloud provider knows it. What the provider does not say is empty.
@@ -723,7 +732,7 @@ var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x05\n" +
+	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x05\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -747,7 +756,9 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\binstance\x18\x10 \x01(\v2\x12.dynod.v1.InstanceR\binstance\x12*\n" +
 	"\anotices\x18\x11 \x03(\v2\x10.dynod.v1.NoticeR\anotices\x12\x1a\n" +
 	"\bupstream\x18\x12 \x01(\tR\bupstream\x12-\n" +
-	"\x12upstream_connected\x18\x13 \x01(\bR\x11upstreamConnected\"\x90\x03\n" +
+	"\x12upstream_connected\x18\x13 \x01(\bR\x11upstreamConnected\x12\x1d\n" +
+	"\n" +
+	"warm_slots\x18\x14 \x01(\rR\twarmSlots\"\x90\x03\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
