@@ -23,6 +23,9 @@ func contract() []sentence {
 		artifacts(), apps(), oneOffs(), attached(), network(), logs())
 }
 
+// warm is how many sandboxes are made ahead: whether a dyno's has been, no app may tell.
+var warm = flag.Int("warm", 0, "slots to keep warm")
+
 // TestMain lets many sentences be checked at once: most of them wait, for a clock or for a dyno.
 func TestMain(m *testing.M) {
 	flag.Parse()

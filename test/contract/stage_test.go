@@ -39,7 +39,27 @@ func open(t testing.TB) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return set(t, fmt.Sprintf("apps = %q\n", apps))
+	s := set(t, fmt.Sprintf("apps = %q\n[host]\nwarm_slots = %d\n", apps, *warm))
+	if err := s.warmUp(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// warmUp waits until the sandboxes are there that the first dynos shall find. A dyno brings the stack, without which there
+// are none.
+func (s *stage) warmUp() error {
+	id, err := s.start(s.order("run.1", "true", rig.OneOff))
+	if err == nil && *warm > 0 {
+		err = s.until(dynodv1.Phase_PHASE_COMPLETE)(id)
+	}
+	if err != nil {
+		return err
+	}
+	return waitFor(s.ctx, "warm slots", func() (bool, error) {
+		answer, err := s.API().GetHost(s.ctx, &dynodv1.GetHostRequest{})
+		return answer.GetHost().GetWarmSlots() >= uint32(*warm), err
+	})
 }
 
 // set sets a stage; config is appended to the agent's. When the test ends, everything is gone.
