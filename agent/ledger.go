@@ -55,7 +55,7 @@ func newLedger(places, slots int, memory int64) *ledger {
 
 // reserve takes a slot and the memory, or says ErrResourceExhausted. ErrUnavailable if the dyno has a share already. The slot
 // is the one that has been free the longest, before those with a sandbox that the dyno cannot use; one with a sandbox for
-// its stack, empty for an image, comes first.
+// its stack, empty if it can use none, comes first.
 func (l *ledger) reserve(id string, memory int64, stack string) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

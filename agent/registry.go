@@ -114,7 +114,7 @@ func (a *Agent) record(o StartOrder) (dyno.Record, error) {
 	if !a.reachable.Load() {
 		return dyno.Record{}, fmt.Errorf("containerd does not answer: %w", errdefs.ErrUnavailable)
 	}
-	slot, err := a.ledger.reserve(o.ID, o.Spec.Limits.Memory, o.Spec.Artifact.Stack)
+	slot, err := a.ledger.reserve(o.ID, o.Spec.Limits.Memory, sandbox(o.Spec))
 	if err != nil {
 		return dyno.Record{}, err
 	}
@@ -124,6 +124,14 @@ func (a *Agent) record(o StartOrder) (dyno.Record, error) {
 		return rec, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	return rec, nil
+}
+
+// sandbox is the stack for which a dyno can use a sandbox; empty if none: what is made ahead is in no private space.
+func sandbox(s dyno.Spec) string {
+	if s.Metadata.Space != "" {
+		return ""
+	}
+	return s.Artifact.Stack
 }
 
 // errReplace says that an ended dyno makes room for its next generation.
