@@ -12,6 +12,7 @@ import (
 
 	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/meter"
 )
 
 // Agent keeps the dynos of one host. Its methods may be called from any goroutine.
@@ -22,13 +23,14 @@ type Agent struct {
 	board   *board
 	started time.Time
 
-	ready      chan struct{} // closed when recovery is done
-	reachable  atomic.Bool   // containerd answered the newest question
-	upstream   atomic.Bool   // the control plane answers reports
-	cordon     atomic.Pointer[string]
-	cloud      atomic.Pointer[cloud.State]
-	draining   atomic.Int32 // drains under way
-	unreadable []string     // ids left alone; written by recovery only
+	ready        chan struct{}             // closed when recovery is done
+	reachable    atomic.Bool               // containerd answered the newest question
+	upstream     atomic.Bool               // the control plane answers reports
+	acknowledged atomic.Pointer[time.Time] // when it last did
+	cordon       atomic.Pointer[string]
+	cloud        atomic.Pointer[cloud.State]
+	draining     atomic.Int32 // drains under way
+	unreadable   []string     // ids left alone; written by recovery only
 
 	mu      sync.Mutex
 	life    context.Context // of the runners; nil before Run
@@ -38,6 +40,9 @@ type Agent struct {
 
 // New puts an agent together. It does nothing before Run.
 func New(parts Parts, cfg Config) *Agent {
+	if parts.Meter == nil {
+		parts.Meter = meter.New(nil, nil)
+	}
 	return &Agent{
 		Parts: parts, cfg: cfg, ledger: newLedger(cfg.Slots, cfg.Slots+cfg.RestingSlots, cfg.Memory), board: newBoard(), started: time.Now(),
 		ready: make(chan struct{}), runners: map[string]*runner{},
@@ -99,7 +104,11 @@ func (a *Agent) settings() Config {
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 func (a *Agent) ping(ctx context.Context) {
+	begun := time.Now()
 	err := a.Runtime.Ping(ctx)
+	if err == nil {
+		a.Meter.Pinged(time.Since(begun))
+	}
 	if was := a.reachable.Swap(err == nil); was && err != nil && ctx.Err() == nil {
 		a.Log.Error("containerd does not answer", "err", err)
 	}
@@ -131,7 +140,7 @@ func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
 	for {
 		r, mine := a.claim(o.ID)
 		if mine {
-			return a.accept(r, o)
+			return a.accept(ctx, r, o)
 		}
 		status, err := a.again(ctx, r, o)
 		if !errors.Is(err, errGone) || a.leaving() {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/meter"
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/network"
 	"github.com/dynod/dynod/runtime"
@@ -38,24 +39,35 @@ func (h *holding) acquire(ctx context.Context) error {
 	if err := h.gather(ctx); err != nil {
 		return err
 	}
-	if err := h.Runtime.Create(ctx, h.container()); err != nil {
-		return fmt.Errorf("create container: %w", err)
+	if err := h.create(ctx); err != nil {
+		return err
 	}
+	return h.start(ctx)
+}
+
+func (h *holding) create(ctx context.Context) (err error) {
+	defer h.Meter.Begin(ctx, meter.Create)(&err)
+	return wrap("create container", h.Runtime.Create(ctx, h.container()))
+}
+
+func (h *holding) start(ctx context.Context) (err error) {
+	defer h.Meter.Begin(ctx, meter.Start)(&err)
 	if err := h.Runtime.Start(ctx, h.rec.ID); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
-	pid, err := h.Runtime.PID(ctx, h.rec.ID)
-	h.pid = pid
+	h.pid, err = h.Runtime.PID(ctx, h.rec.ID)
 	return wrap("find process", err)
 }
 
 func (h *holding) gather(ctx context.Context) error {
 	steps, ctx := errgroup.WithContext(ctx)
 	steps.Go(func() (err error) {
+		defer h.Meter.Begin(ctx, meter.Network)(&err)
 		h.net, err = h.Network.Setup(ctx, h.networkRequest())
 		return wrap("set up network", err)
 	})
 	steps.Go(func() (err error) {
+		defer h.Meter.Begin(ctx, meter.Logs)(&err)
 		h.pipes, err = h.Logs.Open(ctx, h.rec.ID)
 		return wrap("open logs", err)
 	})
@@ -63,7 +75,8 @@ func (h *holding) gather(ctx context.Context) error {
 	return steps.Wait()
 }
 
-func (h *holding) prepare(ctx context.Context) error {
+func (h *holding) prepare(ctx context.Context) (err error) {
+	defer h.Meter.Begin(ctx, meter.Artifact)(&err)
 	p, err := h.Runtime.Prepare(ctx, h.rec.ID, h.artifact())
 	if err != nil {
 		return wrap("prepare artifact", err)
@@ -107,14 +120,18 @@ func (h *holding) restore(ctx context.Context, kept []*os.File) error {
 }
 
 // launch hands dyno-init its plan, and lets go of the pipes: they are the dyno's now.
-func (h *holding) launch(ctx context.Context) error {
+func (h *holding) launch(ctx context.Context) (err error) {
 	if h.launched {
 		return nil
 	}
+	defer h.Meter.Begin(ctx, meter.Launch)(&err)
 	defer h.closePipes()
 	stdio, err := h.Runtime.Launch(ctx, h.rec.ID, h.plan())
 	var failed *runtime.LaunchError
 	h.stdio, h.launched = stdio, err == nil || errors.As(err, &failed)
+	if err == nil && h.rec.Spec.Attach == nil {
+		h.Meter.Launched(h.rec.Since)
+	}
 	return err
 }
 

@@ -20,6 +20,7 @@ type Host struct {
 	Name, Version, BootID, Kernel string
 	Started                       time.Time
 	Slots, FreeSlots              int
+	RestingSlots                  int   // that nobody gets for a while after a dyno
 	WarmSlots                     int   // sandboxes that wait for a dyno
 	Memory, FreeMemory            int64 // bytes for dynos
 	CPUMilli                      int64
@@ -31,8 +32,9 @@ type Host struct {
 	Warnings                      []string
 	DiskQuota                     string // how it is held: project or none
 	Cloud                         cloud.State
-	Upstream                      string // address of the control plane; empty: none
-	Connected                     bool   // it answers reports
+	Upstream                      string    // address of the control plane; empty: none
+	Connected                     bool      // it answers reports
+	Acknowledged                  time.Time // when it last did; zero: not yet
 }
 
 // Pressure is PSI some avg10 of the host or of a dyno, percent.
@@ -40,10 +42,11 @@ type Pressure struct{ CPU, Memory, IO float64 }
 
 // Host is the host as it stands now.
 func (a *Agent) Host() Host {
-	freeSlots, freeMemory := a.ledger.left()
+	freeSlots, resting, freeMemory := a.ledger.left()
 	h := Host{
 		Name: a.cfg.Host, Version: a.cfg.Version, BootID: a.cfg.BootID, Kernel: kernel(), Started: a.started,
-		Slots: a.cfg.Slots, FreeSlots: freeSlots, WarmSlots: a.ledger.warmSlots(), Memory: a.cfg.Memory, FreeMemory: freeMemory,
+		Slots: a.cfg.Slots, FreeSlots: freeSlots, RestingSlots: resting, WarmSlots: a.ledger.warmSlots(),
+		Memory: a.cfg.Memory, FreeMemory: freeMemory,
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
 		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load() > 0,
@@ -54,6 +57,9 @@ func (a *Agent) Host() Host {
 	if said := a.cloud.Load(); said != nil {
 		h.Cloud = *said
 	}
+	if at := a.acknowledged.Load(); at != nil {
+		h.Acknowledged = *at
+	}
 	select {
 	case <-a.ready:
 		h.Unreadable = a.unreadable
@@ -62,8 +68,13 @@ func (a *Agent) Host() Host {
 	return h
 }
 
-// Connected is told whether the control plane answers reports.
-func (a *Agent) Connected(yes bool) { a.upstream.Store(yes) }
+// Connected is told at every answer of the control plane to a report, and when no more answers come.
+func (a *Agent) Connected(yes bool) {
+	a.upstream.Store(yes)
+	if now := time.Now(); yes {
+		a.acknowledged.Store(&now)
+	}
+}
 
 func kernel() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")

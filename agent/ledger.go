@@ -170,9 +170,10 @@ func (l *ledger) recent(now time.Time) []time.Time {
 	return l.orders
 }
 
-// left is what nobody holds.
-func (l *ledger) left() (places int, memory int64) {
+// left is what nobody holds; the resting slots are not among the places.
+func (l *ledger) left() (places, resting int, memory int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(0, min(l.places-len(l.shares), l.rested(time.Now()))), max(0, l.freeMemory())
+	rested := l.rested(time.Now())
+	return max(0, min(l.places-len(l.shares), rested)), len(l.queue) - rested, max(0, l.freeMemory())
 }

@@ -25,6 +25,7 @@ const (
 // life leads one life from its first step to its exit. A nil exit: it was stopped before its command ran.
 // left: the agent goes away and the dyno lives on.
 func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left bool) {
+	ctx = r.Meter.Life(ctx, r.rec.ID, r.rec.Lives)
 	r.held = r.newHolding()
 	if adopted {
 		if err := r.do(ctx, acquireLimit, r.held.regain); err != nil && ctx.Err() == nil {

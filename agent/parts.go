@@ -11,6 +11,7 @@ import (
 
 	"github.com/dynod/dynod/agent/cloud"
 	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/meter"
 	"github.com/dynod/dynod/agent/state"
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/network"
@@ -144,6 +145,7 @@ type Parts struct {
 	Rendezvous Rendezvous
 	Cloud      Cloud // nil: none
 	Store      *state.Store
+	Meter      *meter.Meter // nil: nobody sees what it counts
 	Log        *slog.Logger
 }
 

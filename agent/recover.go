@@ -108,6 +108,7 @@ func (a *Agent) takeOver(ctx context.Context, found inventory) {
 	for id, r := range found {
 		action := dyno.Decide(r.Found)
 		a.Log.Info("found", "dyno", id, "action", action.String())
+		a.Meter.Recovered(action)
 		switch action {
 		case dyno.LeaveAlone:
 			a.unreadable = append(a.unreadable, id)

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/dynod/dynod/agent/dyno"
+	"github.com/dynod/dynod/agent/meter"
 )
 
 // claim finds the runner of a dyno, or registers a new one, which the caller must then let run or drop.
@@ -81,20 +82,23 @@ func (a *Agent) leaving() bool {
 }
 
 // accept makes a new dyno's order durable and lets its runner go.
-func (a *Agent) accept(r *runner, o StartOrder) (Status, error) {
+func (a *Agent) accept(ctx context.Context, r *runner, o StartOrder) (Status, error) {
 	r.rec.ID = o.ID
-	rec, err := a.record(o)
+	rec, err := a.record(ctx, o)
 	if err != nil {
 		a.drop(r)
 		close(r.done)
 		return Status{}, err
 	}
-	return a.begin(r, rec, o.Reason), nil
+	return a.begin(ctx, r, rec, o.Reason), nil
 }
 
-func (a *Agent) begin(r *runner, rec dyno.Record, reason string) Status {
+func (a *Agent) begin(call context.Context, r *runner, rec dyno.Record, reason string) Status {
 	r.rec = rec
+	a.Meter.Moved(dyno.Record{}, rec)
+	traced := meter.TraceOf(call)
 	a.let(r, func(ctx context.Context) {
+		ctx = traced(ctx)
 		if reason != "" {
 			r.say(ctx, reason)
 		}
@@ -104,7 +108,8 @@ func (a *Agent) begin(r *runner, rec dyno.Record, reason string) Status {
 }
 
 // record admits an order and writes it down.
-func (a *Agent) record(o StartOrder) (dyno.Record, error) {
+func (a *Agent) record(ctx context.Context, o StartOrder) (rec dyno.Record, err error) {
+	defer a.Meter.Begin(ctx, meter.Order)(&err)
 	if reason := a.cordon.Load(); reason != nil {
 		return dyno.Record{}, fmt.Errorf("the host is cordoned (%s): %w", *reason, errdefs.ErrFailedPrecondition)
 	}
@@ -118,7 +123,7 @@ func (a *Agent) record(o StartOrder) (dyno.Record, error) {
 	if err != nil {
 		return dyno.Record{}, err
 	}
-	rec := dyno.New(o.ID, o.Generation, slot, a.cfg.BootID, o.Spec, time.Now())
+	rec = dyno.New(o.ID, o.Generation, slot, a.cfg.BootID, o.Spec, time.Now())
 	if err := a.Store.Add(rec); err != nil {
 		a.ledger.free(o.ID)
 		return rec, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
@@ -141,7 +146,7 @@ var errReplace = errors.New("to be replaced")
 func (a *Agent) again(ctx context.Context, r *runner, o StartOrder) (Status, error) {
 	err := r.ask(ctx, func(rec dyno.Record) (dyno.Record, error) { return repeated(rec, o) })
 	if errors.Is(err, errReplace) {
-		return a.replace(r, o)
+		return a.replace(ctx, r, o)
 	}
 	if err != nil {
 		return Status{}, err
@@ -178,7 +183,7 @@ func stale(got, have int64) error {
 }
 
 // replace begins the next generation of an ended dyno. When that is refused, the old one stays as it was.
-func (a *Agent) replace(old *runner, o StartOrder) (Status, error) {
+func (a *Agent) replace(ctx context.Context, old *runner, o StartOrder) (Status, error) {
 	a.mu.Lock()
 	if a.runners[o.ID] != old {
 		a.mu.Unlock()
@@ -189,11 +194,11 @@ func (a *Agent) replace(old *runner, o StartOrder) (Status, error) {
 	old.quit()
 	a.mu.Unlock()
 	<-old.done
-	rec, err := a.record(o)
+	rec, err := a.record(ctx, o)
 	if err != nil {
 		next.rec = old.rec
 		a.let(next, next.rest)
 		return Status{}, err
 	}
-	return a.begin(next, rec, o.Reason), nil
+	return a.begin(ctx, next, rec, o.Reason), nil
 }

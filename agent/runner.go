@@ -183,10 +183,11 @@ func (r *runner) obey(ctx context.Context, o order) {
 
 // change makes next the dyno's record: disk, then the app's log, then the board.
 func (r *runner) change(ctx context.Context, next dyno.Record) error {
-	before, shown := r.rec.Revision, r.rec.Shown()
-	next.Revision = before + 1
+	before, shown := r.rec, r.rec.Shown()
+	next.Revision = before.Revision + 1
 	err := r.Store.Save(next)
 	r.rec = next
+	r.Meter.Moved(before, next)
 	if next.Shown() != shown {
 		r.say(ctx, dyno.LineState(shown, next.Shown()))
 	}
@@ -206,6 +207,7 @@ func (r *runner) note(ctx context.Context, next dyno.Record, err error) {
 
 // say writes a platform line into the app's stream.
 func (r *runner) say(ctx context.Context, line string) {
+	r.Meter.Said(line)
 	if err := r.Logs.Platform(context.WithoutCancel(ctx), r.rec.ID, time.Now(), line); err != nil {
 		r.log.Error("write platform line", "line", line, "err", err)
 	}

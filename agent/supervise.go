@@ -93,6 +93,7 @@ func (r *runner) probe(ctx context.Context) <-chan struct{} {
 
 func (r *runner) up(ctx context.Context) {
 	if r.rec.Phase == dyno.Starting && r.rec.Killed.IsZero() {
+		r.Meter.Booted(ctx, r.rec.Started)
 		next, err := r.rec.To(dyno.Up, time.Now())
 		r.note(ctx, next, err)
 	}

@@ -41,6 +41,7 @@ type stream struct {
 	dyno   *dyno
 	acked  int64 // everything below is delivered
 	end    int64 // position after the last byte heard of
+	found  int64 // end when the agent began
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
 	stage  int   // and the pipe between it and the disk, -1 if there is none
 	read   bool  // the capture that is connected has said that it reads it
@@ -76,6 +77,7 @@ func (l *Logs) find(id string) *dyno {
 			st.acked, _, _ = spool.First(l.dir(id), s)
 		}
 		st.end, _ = spool.Tail(l.dir(id), s)
+		st.found = st.end
 		d.streams[i] = st
 		l.enqueue(st)
 	}
@@ -297,6 +299,7 @@ func (l *Logs) forget(id string) {
 	d := l.dynos[id]
 	if d != nil {
 		delete(l.dynos, id)
+		l.gone.bury(d)
 		d.removed = true
 		for _, dr := range d.drains {
 			if dr.stop != nil {

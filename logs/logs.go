@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,7 +69,8 @@ type Logs struct {
 
 	saved chan struct{} // the cursors were
 
-	stats counters // of the upstream
+	stats counters                  // of the upstream
+	lag   atomic.Pointer[time.Time] // time of the oldest line that is under way there; nil: none is
 
 	mu     sync.Mutex
 	dynos  map[string]*dyno
@@ -76,6 +78,7 @@ type Logs struct {
 	client *capture.Client // nil: not connected
 	turned chan struct{}   // closed when client changes
 	child  int             // capture, if this process started it
+	gone   past
 	life   context.Context // of Run; nil outside of it
 
 	drivers sync.WaitGroup // the drains' goroutines
@@ -91,7 +94,7 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 		return nil, err
 	}
 	l := &Logs{
-		cfg: cfg.withDefaults(), sink: sink, outlets: outlets, log: log, dynos: map[string]*dyno{},
+		cfg: cfg.withDefaults(), sink: sink, outlets: outlets, log: log, dynos: map[string]*dyno{}, gone: past{sinks: map[string]SinkStats{}},
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), saved: make(chan struct{}, 1), turned: make(chan struct{}),
 	}
 	if err := os.MkdirAll(cfg.SpoolDir, 0o700); err != nil {

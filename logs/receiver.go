@@ -32,6 +32,7 @@ const MaxReceivers = spool.MaxReceivers
 type outlet interface {
 	send(ctx context.Context, b logplex.Batch) error
 	close()
+	kind() string
 }
 
 // outlets make the outlets of all dynos.
@@ -68,11 +69,15 @@ func (o plexOutlet) send(ctx context.Context, b logplex.Batch) error { return o.
 
 func (plexOutlet) close() {} // the client's connections are shared
 
+func (plexOutlet) kind() string { return Logplex }
+
 type syslogOutlet struct{ *syslog.Sender }
 
 func (o syslogOutlet) send(ctx context.Context, b logplex.Batch) error { return o.Send(ctx, b.Frames) }
 
 func (o syslogOutlet) close() { o.Close() }
+
+func (syslogOutlet) kind() string { return Syslog }
 
 // message is a line as receivers get it.
 func message(l Line) syslog.Message {

@@ -91,6 +91,15 @@ func (s *shipper) oldest() <-chan answer {
 	return s.flights[0].answer
 }
 
+// mark tells how old the lines are that are under way.
+func (s *shipper) mark() {
+	var oldest *time.Time
+	if len(s.flights) > 0 {
+		oldest = s.flights[0].batch.oldest()
+	}
+	s.lag.Store(oldest)
+}
+
 // takeOff takes the oldest flight from the list.
 func (s *shipper) takeOff() *flight {
 	f := s.flights[0]
@@ -104,6 +113,7 @@ func (s *shipper) launch(ctx context.Context) {
 	s.begin()
 	follows := len(s.flights) > 0
 	s.flights = append(s.flights, f)
+	s.mark()
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	wait := func() (Ack, error) { return s.sink.Send(ctx, f.batch) }
 	if p, ok := s.sink.(Pipeline); ok {
@@ -135,6 +145,7 @@ func (s *shipper) begin() {
 // land takes in the answer to the oldest batch under way. If it was not taken whole, those behind it are waited for,
 // and everything that nobody has is read again; what was refused altogether comes first.
 func (s *shipper) land(ctx context.Context, f *flight, a answer) {
+	defer s.mark()
 	s.settle(f.batch, a)
 	if got, whole := s.delivered(f.batch); whole {
 		s.stats.delivered(got)

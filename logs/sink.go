@@ -4,12 +4,24 @@ import (
 	"bytes"
 	"context"
 	"sync/atomic"
+	"time"
 )
 
 // Batch is what is sent at once. Runs of one stream are in order.
 type Batch struct {
 	ID   uint64 // counts from 1 in the life of the agent; the same when the same batch is sent again
 	Runs []Run
+}
+
+// oldest is the time of the line that was read first.
+func (b Batch) oldest() *time.Time {
+	oldest := b.Runs[0].Time
+	for i := range b.Runs {
+		if t := b.Runs[i].Time; t.Before(oldest) {
+			oldest = t
+		}
+	}
+	return &oldest
 }
 
 // Ack says what was delivered: everything of a stream below its offset. A stream that is missing, or an offset below

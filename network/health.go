@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -34,6 +35,8 @@ type health struct {
 	slots     map[int]string     // whose they are
 	broken    map[string]string  // by id: why nothing has helped yet
 	obstacles []string
+
+	mendedTables, mendedDynos atomic.Uint64
 }
 
 func (h *health) keep(r Request) {
@@ -175,6 +178,7 @@ func (n *Network) mendTable(ctx context.Context) error {
 		return nil
 	}
 	n.log.Warn("the firewall table was changed by somebody else", "err", err)
+	n.health.mendedTables.Add(1)
 	if err := n.loads.Wait(ctx); err != nil {
 		return err
 	}
@@ -240,6 +244,7 @@ func (n *Network) mendDyno(ctx context.Context, id string) {
 	case err == nil:
 		n.health.keep(r)
 		n.log.Warn("mended a dyno's network", "dyno", id)
+		n.health.mendedDynos.Add(1)
 	case ctx.Err() == nil && n.health.lose(id, err):
 		n.log.Error("a dyno's network is broken", "dyno", id, "err", err)
 	}

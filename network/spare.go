@@ -41,6 +41,12 @@ func (s *spares) take(slot int) *spare {
 	return one
 }
 
+func (s *spares) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.bySlot)
+}
+
 func (s *spares) has(slot int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,7 @@ package dyno
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -15,9 +16,23 @@ const (
 	R13 ErrorCode = "R13"
 	R14 ErrorCode = "R14"
 	R15 ErrorCode = "R15"
+	R16 ErrorCode = "R16"
 	R17 ErrorCode = "R17"
 	R99 ErrorCode = "R99"
 )
+
+// ErrorCodes are all of them.
+var ErrorCodes = []ErrorCode{R10, R12, R13, R14, R15, R16, R17, R99}
+
+// ErrorOf is the code that a line of the platform tells, if it tells an error.
+func ErrorOf(line string) (ErrorCode, bool) {
+	for _, code := range ErrorCodes {
+		if strings.HasPrefix(line, "Error "+string(code)+" (") {
+			return code, true
+		}
+	}
+	return "", false
+}
 
 // The lines below go into the app's stream; their wording is part of the contract.
 

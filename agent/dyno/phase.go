@@ -18,6 +18,9 @@ const (
 	Complete Phase = "complete"
 )
 
+// Phases are all of them.
+var Phases = []Phase{Starting, Up, Stopping, Down, Crashed, Complete}
+
 // follows lists for each phase the ones that may come next.
 var follows = map[Phase][]Phase{
 	Starting: {Up, Stopping, Crashed, Complete, Down},

@@ -18,7 +18,7 @@ import (
 
 // questions are the methods that change nothing: their audit lines are of level debug.
 var questions = map[string]bool{
-	"GetDyno": true, "ListDynos": true, "WatchDynos": true, "StreamLogs": true, "GetHost": true, "ListArtifacts": true,
+	"GetDyno": true, "ListDynos": true, "WatchDynos": true, "StreamLogs": true, "GetHost": true, "GetMetrics": true, "ListArtifacts": true,
 	"Check": true, "Watch": true, "ServerReflectionInfo": true,
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -116,12 +117,16 @@ func settings() agent.Config {
 	}
 }
 
+func (h *host) serverParts() rpc.ServerParts {
+	return rpc.ServerParts{Agent: h.agent, Calls: rpc.NewCalls(nil), Metrics: prometheus.NewRegistry(), Log: h.parts.Log}
+}
+
 func (h *host) serve() {
 	lis, err := net.Listen("unix", h.socket)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	server := rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log)
+	server := rpc.NewServer(h.serverParts(), lis, transport.PeerCredentials())
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	for _, run := range []func() error{

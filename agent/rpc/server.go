@@ -12,12 +12,14 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/dynod/dynod/agent"
@@ -36,21 +38,35 @@ type Server struct {
 	leave  context.CancelFunc // ends open streams
 }
 
+// ServerParts are what servers have in common.
+type ServerParts struct {
+	Agent   *agent.Agent
+	Calls   *Calls
+	Metrics prometheus.Gatherer // that are told
+	Traces  stats.Handler       // nil: none
+	Log     *slog.Logger
+}
+
 // NewServer puts a server together; who may connect is decided by creds (ServerTLS, PeerCredentials).
-func NewServer(a *agent.Agent, lis net.Listener, creds credentials.TransportCredentials, log *slog.Logger) *Server {
+func NewServer(p ServerParts, lis net.Listener, creds credentials.TransportCredentials) *Server {
+	a, log := p.Agent, p.Log
 	guard := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		log.Error("panic in a call", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the agent failed on this call; it is logged")
 	})
 	leaving, leave := context.WithCancel(context.Background()) // ended by Run alone
-	s := grpc.NewServer(append(transport.ServeOptions(),
+	options := append(transport.ServeOptions(),
 		grpc.Creds(creds),
-		grpc.ChainUnaryInterceptor(auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),
-		grpc.ChainStreamInterceptor(auditStream(log), leaveStream(leaving), readyStream(a), recovery.StreamServerInterceptor(guard)),
-	)...)
+		grpc.ChainUnaryInterceptor(p.Calls.unary, auditUnary(log), readyUnary(a), recovery.UnaryServerInterceptor(guard)),
+		grpc.ChainStreamInterceptor(p.Calls.stream, auditStream(log), leaveStream(leaving), readyStream(a), recovery.StreamServerInterceptor(guard)),
+	)
+	if p.Traces != nil {
+		options = append(options, grpc.StatsHandler(p.Traces))
+	}
+	s := grpc.NewServer(options...)
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	dynodv1.RegisterAgentServiceServer(s, &service{agent: a})
+	dynodv1.RegisterAgentServiceServer(s, &service{agent: a, metrics: p.Metrics})
 	healthpb.RegisterHealthServer(s, h)
 	reflection.Register(s)
 	return &Server{grpc: s, health: h, lis: lis, leave: leave}

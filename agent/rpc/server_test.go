@@ -102,7 +102,7 @@ func TestServerOfAnAgentThatLeavesAtOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log).Run(ctx, nil); err != nil {
+	if err := rpc.NewServer(h.serverParts(), lis, transport.PeerCredentials()).Run(ctx, nil); err != nil {
 		t.Errorf("got %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestServerSaysWhyItCannotServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = lis.Close()
-	err = rpc.NewServer(h.agent, lis, transport.PeerCredentials(), h.parts.Log).Run(limited(t), nil)
+	err = rpc.NewServer(h.serverParts(), lis, transport.PeerCredentials()).Run(limited(t), nil)
 	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), lis.Addr().String()) {
 		t.Errorf("got %v", err)
 	}

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/dynod/dynod/agent"
@@ -13,7 +14,8 @@ import (
 // service answers AgentService by asking the agent. What it does not define answers UNIMPLEMENTED.
 type service struct {
 	dynodv1.UnimplementedAgentServiceServer
-	agent *agent.Agent
+	agent   *agent.Agent
+	metrics prometheus.Gatherer
 }
 
 func (s *service) StartDyno(ctx context.Context, in *dynodv1.StartDynoRequest) (*dynodv1.StartDynoResponse, error) {

@@ -70,7 +70,7 @@ func (c *ctl) root() *cobra.Command {
 	root.SetErr(c.errOut)
 	root.AddCommand(c.ps(), c.inspect(), c.start(), c.stop(), c.logs(), c.events(), c.host(), c.cordon(), c.uncordon(), c.drain(),
 		c.run(), c.runDetached(), c.exec(), c.attach(), c.signal(), c.wait(), c.pull(), c.images(), c.prune(),
-		c.doctor(), c.version(), docs())
+		c.doctor(), c.metrics(), c.version(), docs())
 	return root
 }
 

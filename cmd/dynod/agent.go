@@ -52,9 +52,13 @@ func runAgent(ctx context.Context, s service) error {
 	if err != nil {
 		return err
 	}
+	seen, err := openTelemetry(ctx, s.cfg, s.log)
+	if err != nil {
+		return err
+	}
 	a := agent.New(agent.Parts{
 		Runtime: parts.runtime, Network: parts.network, Logs: parts.logs, Rendezvous: meet, Cloud: provider(s.cfg, s.log),
-		Store: parts.store, Log: s.log,
+		Store: parts.store, Meter: seen.meter, Log: s.log,
 	}, settings)
 	doors, err := openDoors(s.cfg)
 	if err != nil {
@@ -64,7 +68,8 @@ func runAgent(ctx context.Context, s service) error {
 	group.Go(func() error { return parts.logs.Run(ctx) })
 	group.Go(func() error { return parts.network.Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
-	for _, server := range doors.servers(a, s.log) {
+	group.Go(func() error { return seen.run(ctx) })
+	for _, server := range doors.servers(seen.watch(s.cfg, a, parts)) {
 		group.Go(func() error { return server.Run(ctx, a.Ready()) })
 	}
 	if upstream != nil {

@@ -3,14 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"time"
 
 	"google.golang.org/grpc/credentials"
 
-	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/agent/rpc"
 	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/cmd/dynod/config"
@@ -47,10 +45,10 @@ func openDoors(cfg config.Config) (d doors, err error) {
 	return d, nil
 }
 
-func (d doors) servers(a *agent.Agent, log *slog.Logger) (all []*rpc.Server) {
+func (d doors) servers(p rpc.ServerParts) (all []*rpc.Server) {
 	for _, door := range []*door{d.local, d.remote} {
 		if door != nil {
-			all = append(all, rpc.NewServer(a, door.lis, door.creds, log))
+			all = append(all, rpc.NewServer(p, door.lis, door.creds))
 		}
 	}
 	return all

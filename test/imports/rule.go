@@ -23,13 +23,15 @@ var rules = map[string][]string{
 
 	"agent/cloud":      {},
 	"agent/dyno":       {},
+	"agent/meter":      {"agent/dyno"},
 	"agent/rendezvous": {}, // it meets the agent in cmd/dynod only
+	"agent/scrape":     {"agent", "agent/dyno", "network", "logs"},
 	"agent/state":      {"agent/dyno"},
-	"agent":            {"agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"},
+	"agent":            {"agent/cloud", "agent/dyno", "agent/meter", "agent/state", "runtime", "network", "logs"},
 	"agent/agenttest":  {"agent", "agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words
 	"agent/rpc":        {"agent", "agent/cloud", "agent/dyno", "logs", "proto"},                             // logs: it is the sink upstream
 
-	"cmd/dynod":               {"cmd/dynod/doctor/report", "agent", "agent/cloud", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd"},
+	"cmd/dynod":               {"cmd/dynod/doctor/report", "agent", "agent/cloud", "agent/dyno", "agent/meter", "agent/rendezvous", "agent/rpc", "agent/scrape", "agent/state", "runtime", "network", "logs", "systemd"},
 	"cmd/dynod/doctor/report": {}, // dynod's findings, to which dynoctl adds
 	"cmd/dynoctl":             {"cmd/dynoctl/orderfile", "cmd/dynod/doctor/report", "agent/rpc", "proto"},
 	"cmd/dynoplane":           {"cmd/dynoctl/orderfile", "agent/rpc", "proto"},

@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -77,6 +79,9 @@ func (l *loader) checkDoors() {
 	api, up := l.cfg.API, l.cfg.Upstream
 	if api.Listen != "" {
 		l.require("api.listen", "api.cert", "api.key", "api.ca", "api.allowed_clients")
+	}
+	if _, port, err := net.SplitHostPort(l.cfg.Metrics.Listen); err == nil && slices.ContainsFunc(l.cfg.Network.HostPorts, func(open uint16) bool { return port == strconv.Itoa(int(open)) }) {
+		l.refuse("metrics.listen", "its port is one of network.host_ports, which dynos reach")
 	}
 	if up.Address != "" && !strings.HasPrefix(up.Address, unixScheme) {
 		l.require("upstream.address", "upstream.cert", "upstream.key", "upstream.ca")

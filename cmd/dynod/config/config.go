@@ -20,6 +20,7 @@ type Config struct {
 	Notices    Notices
 	API        API
 	Upstream   Upstream
+	Metrics    Metrics
 	Containerd Containerd
 	Network    Network
 	Artifacts  Artifacts
@@ -70,6 +71,11 @@ type Upstream struct {
 	Cert, Key, CA string
 	ServerName    string
 	Heartbeat     time.Duration
+}
+
+// Metrics says where the agent's metrics are served.
+type Metrics struct {
+	Listen string // empty: nowhere but by the API
 }
 
 // Containerd says which containerd runs the dynos, and how.

@@ -46,6 +46,7 @@ var sections = []struct{ name, doc string }{
 	{"notices", "What a notice of the cloud provider does, besides being reported. cordon: starts are refused until an order to uncordon. drain: every dyno is stopped too."},
 	{"api", "The service for orders and questions: a unix socket, and TCP with TLS 1.3 and client certificates."},
 	{"upstream", "The control plane that hears about this host and its dynos."},
+	{"metrics", "The agent's metrics for Prometheus, which dynoctl metrics shows as well."},
 	{"containerd", "The containerd that runs the dynos."},
 	{"network", "Addresses and ports of dynos, and what they reach. IPv4 only."},
 	{"network.policies", "What dynos reach outside, by name; orders choose. The policy default is for those that do not, and open as it comes."},
@@ -105,6 +106,8 @@ func (c *Config) doorSettings() []*setting {
 		{key: "upstream.ca", value: path(&c.Upstream.CA), doc: "Authorities that the control plane's certificate must come from, PEM."},
 		{key: "upstream.server_name", value: scalarOf(&c.Upstream.ServerName, hostCodec), doc: "Name in the control plane's certificate. Empty: the host of the address."},
 		{key: "upstream.heartbeat", value: duration(&c.Upstream.Heartbeat, time.Second, time.Hour), doc: "Time between two reports of the host."},
+
+		{key: "metrics.listen", value: scalarOf(&c.Metrics.Listen, listenCodec), doc: "Address and port of GET /metrics, plain HTTP for whoever can connect, such as 127.0.0.1:9476. Dynos cannot. Empty: none."},
 
 		{key: "containerd.address", value: path(&c.Containerd.Address), doc: "containerd's socket."},
 		{key: "containerd.namespace", value: scalarOf(&c.Containerd.Namespace, nameCodec), doc: "containerd namespace of the dynos; dynod takes everything in it for its own."},

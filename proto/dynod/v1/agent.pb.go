@@ -1631,6 +1631,89 @@ func (x *GetHostResponse) GetHost() *Host {
 	return nil
 }
 
+// GetMetricsRequest asks for the agent's metrics.
+type GetMetricsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMetricsRequest) Reset() {
+	*x = GetMetricsRequest{}
+	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMetricsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMetricsRequest) ProtoMessage() {}
+
+func (x *GetMetricsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMetricsRequest.ProtoReflect.Descriptor instead.
+func (*GetMetricsRequest) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+// GetMetricsResponse is what a scrape would give.
+type GetMetricsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In Prometheus' text format, version 0.0.4.
+	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMetricsResponse) Reset() {
+	*x = GetMetricsResponse{}
+	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMetricsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMetricsResponse) ProtoMessage() {}
+
+func (x *GetMetricsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMetricsResponse.ProtoReflect.Descriptor instead.
+func (*GetMetricsResponse) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetMetricsResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // CordonHostRequest refuses new starts.
 type CordonHostRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1642,7 +1725,7 @@ type CordonHostRequest struct {
 
 func (x *CordonHostRequest) Reset() {
 	*x = CordonHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	mi := &file_dynod_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1737,7 @@ func (x *CordonHostRequest) String() string {
 func (*CordonHostRequest) ProtoMessage() {}
 
 func (x *CordonHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[25]
+	mi := &file_dynod_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1750,7 @@ func (x *CordonHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonHostRequest.ProtoReflect.Descriptor instead.
 func (*CordonHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CordonHostRequest) GetReason() string {
@@ -1688,7 +1771,7 @@ type CordonHostResponse struct {
 
 func (x *CordonHostResponse) Reset() {
 	*x = CordonHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	mi := &file_dynod_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1783,7 @@ func (x *CordonHostResponse) String() string {
 func (*CordonHostResponse) ProtoMessage() {}
 
 func (x *CordonHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[26]
+	mi := &file_dynod_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1796,7 @@ func (x *CordonHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonHostResponse.ProtoReflect.Descriptor instead.
 func (*CordonHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CordonHostResponse) GetHost() *Host {
@@ -1732,7 +1815,7 @@ type UncordonHostRequest struct {
 
 func (x *UncordonHostRequest) Reset() {
 	*x = UncordonHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[27]
+	mi := &file_dynod_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1827,7 @@ func (x *UncordonHostRequest) String() string {
 func (*UncordonHostRequest) ProtoMessage() {}
 
 func (x *UncordonHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[27]
+	mi := &file_dynod_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1840,7 @@ func (x *UncordonHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UncordonHostRequest.ProtoReflect.Descriptor instead.
 func (*UncordonHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 // UncordonHostResponse is the host after it.
@@ -1771,7 +1854,7 @@ type UncordonHostResponse struct {
 
 func (x *UncordonHostResponse) Reset() {
 	*x = UncordonHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[28]
+	mi := &file_dynod_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1866,7 @@ func (x *UncordonHostResponse) String() string {
 func (*UncordonHostResponse) ProtoMessage() {}
 
 func (x *UncordonHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[28]
+	mi := &file_dynod_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1879,7 @@ func (x *UncordonHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UncordonHostResponse.ProtoReflect.Descriptor instead.
 func (*UncordonHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UncordonHostResponse) GetHost() *Host {
@@ -1819,7 +1902,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[29]
+	mi := &file_dynod_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1914,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[29]
+	mi := &file_dynod_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1927,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainHostRequest) GetGrace() *durationpb.Duration {
@@ -1874,7 +1957,7 @@ type DrainHostResponse struct {
 
 func (x *DrainHostResponse) Reset() {
 	*x = DrainHostResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[30]
+	mi := &file_dynod_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1969,7 @@ func (x *DrainHostResponse) String() string {
 func (*DrainHostResponse) ProtoMessage() {}
 
 func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[30]
+	mi := &file_dynod_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +1982,7 @@ func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostResponse.ProtoReflect.Descriptor instead.
 func (*DrainHostResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrainHostResponse) GetRemaining() uint32 {
@@ -1927,7 +2010,7 @@ type PrefetchArtifactRequest struct {
 
 func (x *PrefetchArtifactRequest) Reset() {
 	*x = PrefetchArtifactRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[31]
+	mi := &file_dynod_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2022,7 @@ func (x *PrefetchArtifactRequest) String() string {
 func (*PrefetchArtifactRequest) ProtoMessage() {}
 
 func (x *PrefetchArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[31]
+	mi := &file_dynod_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2035,7 @@ func (x *PrefetchArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrefetchArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PrefetchArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PrefetchArtifactRequest) GetArtifact() *Artifact {
@@ -1977,7 +2060,7 @@ type PrefetchArtifactResponse struct {
 
 func (x *PrefetchArtifactResponse) Reset() {
 	*x = PrefetchArtifactResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[32]
+	mi := &file_dynod_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2072,7 @@ func (x *PrefetchArtifactResponse) String() string {
 func (*PrefetchArtifactResponse) ProtoMessage() {}
 
 func (x *PrefetchArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[32]
+	mi := &file_dynod_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2085,7 @@ func (x *PrefetchArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrefetchArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PrefetchArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PrefetchArtifactResponse) GetFetchedBytes() int64 {
@@ -2035,7 +2118,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[33]
+	mi := &file_dynod_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2130,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[33]
+	mi := &file_dynod_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2143,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 // ListArtifactsResponse is the cache's content.
@@ -2074,7 +2157,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[34]
+	mi := &file_dynod_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2169,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[34]
+	mi := &file_dynod_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2182,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*CachedArtifact {
@@ -2120,7 +2203,7 @@ type PruneArtifactsRequest struct {
 
 func (x *PruneArtifactsRequest) Reset() {
 	*x = PruneArtifactsRequest{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[35]
+	mi := &file_dynod_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2215,7 @@ func (x *PruneArtifactsRequest) String() string {
 func (*PruneArtifactsRequest) ProtoMessage() {}
 
 func (x *PruneArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[35]
+	mi := &file_dynod_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2228,7 @@ func (x *PruneArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*PruneArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PruneArtifactsRequest) GetUnusedFor() *durationpb.Duration {
@@ -2166,7 +2249,7 @@ type PruneArtifactsResponse struct {
 
 func (x *PruneArtifactsResponse) Reset() {
 	*x = PruneArtifactsResponse{}
-	mi := &file_dynod_v1_agent_proto_msgTypes[36]
+	mi := &file_dynod_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2261,7 @@ func (x *PruneArtifactsResponse) String() string {
 func (*PruneArtifactsResponse) ProtoMessage() {}
 
 func (x *PruneArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_agent_proto_msgTypes[36]
+	mi := &file_dynod_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2274,7 @@ func (x *PruneArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*PruneArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_dynod_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PruneArtifactsResponse) GetRemoved() []*CachedArtifact {
@@ -2289,7 +2372,10 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\x12SignalDynoResponse\"\x10\n" +
 	"\x0eGetHostRequest\"5\n" +
 	"\x0fGetHostResponse\x12\"\n" +
-	"\x04host\x18\x01 \x01(\v2\x0e.dynod.v1.HostR\x04host\"+\n" +
+	"\x04host\x18\x01 \x01(\v2\x0e.dynod.v1.HostR\x04host\"\x13\n" +
+	"\x11GetMetricsRequest\"(\n" +
+	"\x12GetMetricsResponse\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"+\n" +
 	"\x11CordonHostRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"8\n" +
 	"\x12CordonHostResponse\x12\"\n" +
@@ -2317,7 +2403,7 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"unused_for\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\tunusedFor\"L\n" +
 	"\x16PruneArtifactsResponse\x122\n" +
-	"\aremoved\x18\x01 \x03(\v2\x18.dynod.v1.CachedArtifactR\aremoved2\xb4\t\n" +
+	"\aremoved\x18\x01 \x03(\v2\x18.dynod.v1.CachedArtifactR\aremoved2\xfd\t\n" +
 	"\fAgentService\x12D\n" +
 	"\tStartDyno\x12\x1a.dynod.v1.StartDynoRequest\x1a\x1b.dynod.v1.StartDynoResponse\x12A\n" +
 	"\bStopDyno\x12\x19.dynod.v1.StopDynoRequest\x1a\x1a.dynod.v1.StopDynoResponse\x12>\n" +
@@ -2333,6 +2419,8 @@ const file_dynod_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"SignalDyno\x12\x1b.dynod.v1.SignalDynoRequest\x1a\x1c.dynod.v1.SignalDynoResponse\x12>\n" +
 	"\aGetHost\x12\x18.dynod.v1.GetHostRequest\x1a\x19.dynod.v1.GetHostResponse\x12G\n" +
+	"\n" +
+	"GetMetrics\x12\x1b.dynod.v1.GetMetricsRequest\x1a\x1c.dynod.v1.GetMetricsResponse\x12G\n" +
 	"\n" +
 	"CordonHost\x12\x1b.dynod.v1.CordonHostRequest\x1a\x1c.dynod.v1.CordonHostResponse\x12M\n" +
 	"\fUncordonHost\x12\x1d.dynod.v1.UncordonHostRequest\x1a\x1e.dynod.v1.UncordonHostResponse\x12F\n" +
@@ -2353,7 +2441,7 @@ func file_dynod_v1_agent_proto_rawDescGZIP() []byte {
 	return file_dynod_v1_agent_proto_rawDescData
 }
 
-var file_dynod_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_dynod_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_dynod_v1_agent_proto_goTypes = []any{
 	(*OrderHeader)(nil),              // 0: dynod.v1.OrderHeader
 	(*StartDynoRequest)(nil),         // 1: dynod.v1.StartDynoRequest
@@ -2380,67 +2468,69 @@ var file_dynod_v1_agent_proto_goTypes = []any{
 	(*SignalDynoResponse)(nil),       // 22: dynod.v1.SignalDynoResponse
 	(*GetHostRequest)(nil),           // 23: dynod.v1.GetHostRequest
 	(*GetHostResponse)(nil),          // 24: dynod.v1.GetHostResponse
-	(*CordonHostRequest)(nil),        // 25: dynod.v1.CordonHostRequest
-	(*CordonHostResponse)(nil),       // 26: dynod.v1.CordonHostResponse
-	(*UncordonHostRequest)(nil),      // 27: dynod.v1.UncordonHostRequest
-	(*UncordonHostResponse)(nil),     // 28: dynod.v1.UncordonHostResponse
-	(*DrainHostRequest)(nil),         // 29: dynod.v1.DrainHostRequest
-	(*DrainHostResponse)(nil),        // 30: dynod.v1.DrainHostResponse
-	(*PrefetchArtifactRequest)(nil),  // 31: dynod.v1.PrefetchArtifactRequest
-	(*PrefetchArtifactResponse)(nil), // 32: dynod.v1.PrefetchArtifactResponse
-	(*ListArtifactsRequest)(nil),     // 33: dynod.v1.ListArtifactsRequest
-	(*ListArtifactsResponse)(nil),    // 34: dynod.v1.ListArtifactsResponse
-	(*PruneArtifactsRequest)(nil),    // 35: dynod.v1.PruneArtifactsRequest
-	(*PruneArtifactsResponse)(nil),   // 36: dynod.v1.PruneArtifactsResponse
-	(*timestamppb.Timestamp)(nil),    // 37: google.protobuf.Timestamp
-	(*DynoSpec)(nil),                 // 38: dynod.v1.DynoSpec
-	(*Dyno)(nil),                     // 39: dynod.v1.Dyno
-	(*durationpb.Duration)(nil),      // 40: google.protobuf.Duration
-	(*Pressure)(nil),                 // 41: dynod.v1.Pressure
-	(LogStream)(0),                   // 42: dynod.v1.LogStream
-	(*LogCursor)(nil),                // 43: dynod.v1.LogCursor
-	(*LogLine)(nil),                  // 44: dynod.v1.LogLine
-	(*WindowSize)(nil),               // 45: dynod.v1.WindowSize
-	(*Exit)(nil),                     // 46: dynod.v1.Exit
-	(*Host)(nil),                     // 47: dynod.v1.Host
-	(*Artifact)(nil),                 // 48: dynod.v1.Artifact
-	(*CachedArtifact)(nil),           // 49: dynod.v1.CachedArtifact
+	(*GetMetricsRequest)(nil),        // 25: dynod.v1.GetMetricsRequest
+	(*GetMetricsResponse)(nil),       // 26: dynod.v1.GetMetricsResponse
+	(*CordonHostRequest)(nil),        // 27: dynod.v1.CordonHostRequest
+	(*CordonHostResponse)(nil),       // 28: dynod.v1.CordonHostResponse
+	(*UncordonHostRequest)(nil),      // 29: dynod.v1.UncordonHostRequest
+	(*UncordonHostResponse)(nil),     // 30: dynod.v1.UncordonHostResponse
+	(*DrainHostRequest)(nil),         // 31: dynod.v1.DrainHostRequest
+	(*DrainHostResponse)(nil),        // 32: dynod.v1.DrainHostResponse
+	(*PrefetchArtifactRequest)(nil),  // 33: dynod.v1.PrefetchArtifactRequest
+	(*PrefetchArtifactResponse)(nil), // 34: dynod.v1.PrefetchArtifactResponse
+	(*ListArtifactsRequest)(nil),     // 35: dynod.v1.ListArtifactsRequest
+	(*ListArtifactsResponse)(nil),    // 36: dynod.v1.ListArtifactsResponse
+	(*PruneArtifactsRequest)(nil),    // 37: dynod.v1.PruneArtifactsRequest
+	(*PruneArtifactsResponse)(nil),   // 38: dynod.v1.PruneArtifactsResponse
+	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
+	(*DynoSpec)(nil),                 // 40: dynod.v1.DynoSpec
+	(*Dyno)(nil),                     // 41: dynod.v1.Dyno
+	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
+	(*Pressure)(nil),                 // 43: dynod.v1.Pressure
+	(LogStream)(0),                   // 44: dynod.v1.LogStream
+	(*LogCursor)(nil),                // 45: dynod.v1.LogCursor
+	(*LogLine)(nil),                  // 46: dynod.v1.LogLine
+	(*WindowSize)(nil),               // 47: dynod.v1.WindowSize
+	(*Exit)(nil),                     // 48: dynod.v1.Exit
+	(*Host)(nil),                     // 49: dynod.v1.Host
+	(*Artifact)(nil),                 // 50: dynod.v1.Artifact
+	(*CachedArtifact)(nil),           // 51: dynod.v1.CachedArtifact
 }
 var file_dynod_v1_agent_proto_depIdxs = []int32{
-	37, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
+	39, // 0: dynod.v1.OrderHeader.not_after:type_name -> google.protobuf.Timestamp
 	0,  // 1: dynod.v1.StartDynoRequest.header:type_name -> dynod.v1.OrderHeader
-	38, // 2: dynod.v1.StartDynoRequest.spec:type_name -> dynod.v1.DynoSpec
-	39, // 3: dynod.v1.StartDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	40, // 2: dynod.v1.StartDynoRequest.spec:type_name -> dynod.v1.DynoSpec
+	41, // 3: dynod.v1.StartDynoResponse.dyno:type_name -> dynod.v1.Dyno
 	0,  // 4: dynod.v1.StopDynoRequest.header:type_name -> dynod.v1.OrderHeader
-	40, // 5: dynod.v1.StopDynoRequest.grace:type_name -> google.protobuf.Duration
-	39, // 6: dynod.v1.StopDynoResponse.dyno:type_name -> dynod.v1.Dyno
-	39, // 7: dynod.v1.GetDynoResponse.dyno:type_name -> dynod.v1.Dyno
-	41, // 8: dynod.v1.GetDynoResponse.pressure:type_name -> dynod.v1.Pressure
-	39, // 9: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
+	42, // 5: dynod.v1.StopDynoRequest.grace:type_name -> google.protobuf.Duration
+	41, // 6: dynod.v1.StopDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	41, // 7: dynod.v1.GetDynoResponse.dyno:type_name -> dynod.v1.Dyno
+	43, // 8: dynod.v1.GetDynoResponse.pressure:type_name -> dynod.v1.Pressure
+	41, // 9: dynod.v1.ListDynosResponse.dynos:type_name -> dynod.v1.Dyno
 	11, // 10: dynod.v1.WatchDynosResponse.snapshot:type_name -> dynod.v1.DynoSnapshot
-	39, // 11: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
-	39, // 12: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
-	37, // 13: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
-	42, // 14: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
-	43, // 15: dynod.v1.StreamLogsRequest.after:type_name -> dynod.v1.LogCursor
-	44, // 16: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
+	41, // 11: dynod.v1.WatchDynosResponse.changed:type_name -> dynod.v1.Dyno
+	41, // 12: dynod.v1.DynoSnapshot.dynos:type_name -> dynod.v1.Dyno
+	39, // 13: dynod.v1.StreamLogsRequest.since:type_name -> google.protobuf.Timestamp
+	44, // 14: dynod.v1.StreamLogsRequest.streams:type_name -> dynod.v1.LogStream
+	45, // 15: dynod.v1.StreamLogsRequest.after:type_name -> dynod.v1.LogCursor
+	46, // 16: dynod.v1.StreamLogsResponse.lines:type_name -> dynod.v1.LogLine
 	15, // 17: dynod.v1.ExecDynoRequest.start:type_name -> dynod.v1.ExecStart
-	45, // 18: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	47, // 18: dynod.v1.ExecDynoRequest.resize:type_name -> dynod.v1.WindowSize
 	16, // 19: dynod.v1.ExecDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	45, // 20: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
-	46, // 21: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
-	45, // 22: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
+	47, // 20: dynod.v1.ExecStart.size:type_name -> dynod.v1.WindowSize
+	48, // 21: dynod.v1.ExecDynoResponse.exit:type_name -> dynod.v1.Exit
+	47, // 22: dynod.v1.AttachDynoRequest.resize:type_name -> dynod.v1.WindowSize
 	16, // 23: dynod.v1.AttachDynoRequest.stdin_end:type_name -> dynod.v1.StdinEnd
-	46, // 24: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
+	48, // 24: dynod.v1.AttachDynoResponse.exit:type_name -> dynod.v1.Exit
 	20, // 25: dynod.v1.AttachDynoResponse.started:type_name -> dynod.v1.AttachStarted
-	47, // 26: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
-	47, // 27: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
-	47, // 28: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
-	40, // 29: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
-	48, // 30: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
-	49, // 31: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
-	40, // 32: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
-	49, // 33: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
+	49, // 26: dynod.v1.GetHostResponse.host:type_name -> dynod.v1.Host
+	49, // 27: dynod.v1.CordonHostResponse.host:type_name -> dynod.v1.Host
+	49, // 28: dynod.v1.UncordonHostResponse.host:type_name -> dynod.v1.Host
+	42, // 29: dynod.v1.DrainHostRequest.grace:type_name -> google.protobuf.Duration
+	50, // 30: dynod.v1.PrefetchArtifactRequest.artifact:type_name -> dynod.v1.Artifact
+	51, // 31: dynod.v1.ListArtifactsResponse.artifacts:type_name -> dynod.v1.CachedArtifact
+	42, // 32: dynod.v1.PruneArtifactsRequest.unused_for:type_name -> google.protobuf.Duration
+	51, // 33: dynod.v1.PruneArtifactsResponse.removed:type_name -> dynod.v1.CachedArtifact
 	1,  // 34: dynod.v1.AgentService.StartDyno:input_type -> dynod.v1.StartDynoRequest
 	3,  // 35: dynod.v1.AgentService.StopDyno:input_type -> dynod.v1.StopDynoRequest
 	5,  // 36: dynod.v1.AgentService.GetDyno:input_type -> dynod.v1.GetDynoRequest
@@ -2451,30 +2541,32 @@ var file_dynod_v1_agent_proto_depIdxs = []int32{
 	18, // 41: dynod.v1.AgentService.AttachDyno:input_type -> dynod.v1.AttachDynoRequest
 	21, // 42: dynod.v1.AgentService.SignalDyno:input_type -> dynod.v1.SignalDynoRequest
 	23, // 43: dynod.v1.AgentService.GetHost:input_type -> dynod.v1.GetHostRequest
-	25, // 44: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
-	27, // 45: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
-	29, // 46: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
-	31, // 47: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
-	33, // 48: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
-	35, // 49: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
-	2,  // 50: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
-	4,  // 51: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
-	6,  // 52: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
-	8,  // 53: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
-	10, // 54: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
-	13, // 55: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
-	17, // 56: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
-	19, // 57: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
-	22, // 58: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
-	24, // 59: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
-	26, // 60: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
-	28, // 61: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
-	30, // 62: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
-	32, // 63: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
-	34, // 64: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
-	36, // 65: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
-	50, // [50:66] is the sub-list for method output_type
-	34, // [34:50] is the sub-list for method input_type
+	25, // 44: dynod.v1.AgentService.GetMetrics:input_type -> dynod.v1.GetMetricsRequest
+	27, // 45: dynod.v1.AgentService.CordonHost:input_type -> dynod.v1.CordonHostRequest
+	29, // 46: dynod.v1.AgentService.UncordonHost:input_type -> dynod.v1.UncordonHostRequest
+	31, // 47: dynod.v1.AgentService.DrainHost:input_type -> dynod.v1.DrainHostRequest
+	33, // 48: dynod.v1.AgentService.PrefetchArtifact:input_type -> dynod.v1.PrefetchArtifactRequest
+	35, // 49: dynod.v1.AgentService.ListArtifacts:input_type -> dynod.v1.ListArtifactsRequest
+	37, // 50: dynod.v1.AgentService.PruneArtifacts:input_type -> dynod.v1.PruneArtifactsRequest
+	2,  // 51: dynod.v1.AgentService.StartDyno:output_type -> dynod.v1.StartDynoResponse
+	4,  // 52: dynod.v1.AgentService.StopDyno:output_type -> dynod.v1.StopDynoResponse
+	6,  // 53: dynod.v1.AgentService.GetDyno:output_type -> dynod.v1.GetDynoResponse
+	8,  // 54: dynod.v1.AgentService.ListDynos:output_type -> dynod.v1.ListDynosResponse
+	10, // 55: dynod.v1.AgentService.WatchDynos:output_type -> dynod.v1.WatchDynosResponse
+	13, // 56: dynod.v1.AgentService.StreamLogs:output_type -> dynod.v1.StreamLogsResponse
+	17, // 57: dynod.v1.AgentService.ExecDyno:output_type -> dynod.v1.ExecDynoResponse
+	19, // 58: dynod.v1.AgentService.AttachDyno:output_type -> dynod.v1.AttachDynoResponse
+	22, // 59: dynod.v1.AgentService.SignalDyno:output_type -> dynod.v1.SignalDynoResponse
+	24, // 60: dynod.v1.AgentService.GetHost:output_type -> dynod.v1.GetHostResponse
+	26, // 61: dynod.v1.AgentService.GetMetrics:output_type -> dynod.v1.GetMetricsResponse
+	28, // 62: dynod.v1.AgentService.CordonHost:output_type -> dynod.v1.CordonHostResponse
+	30, // 63: dynod.v1.AgentService.UncordonHost:output_type -> dynod.v1.UncordonHostResponse
+	32, // 64: dynod.v1.AgentService.DrainHost:output_type -> dynod.v1.DrainHostResponse
+	34, // 65: dynod.v1.AgentService.PrefetchArtifact:output_type -> dynod.v1.PrefetchArtifactResponse
+	36, // 66: dynod.v1.AgentService.ListArtifacts:output_type -> dynod.v1.ListArtifactsResponse
+	38, // 67: dynod.v1.AgentService.PruneArtifacts:output_type -> dynod.v1.PruneArtifactsResponse
+	51, // [51:68] is the sub-list for method output_type
+	34, // [34:51] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -2524,7 +2616,7 @@ func file_dynod_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dynod_v1_agent_proto_rawDesc), len(file_dynod_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

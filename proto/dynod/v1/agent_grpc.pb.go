@@ -29,6 +29,7 @@ const (
 	AgentService_AttachDyno_FullMethodName       = "/dynod.v1.AgentService/AttachDyno"
 	AgentService_SignalDyno_FullMethodName       = "/dynod.v1.AgentService/SignalDyno"
 	AgentService_GetHost_FullMethodName          = "/dynod.v1.AgentService/GetHost"
+	AgentService_GetMetrics_FullMethodName       = "/dynod.v1.AgentService/GetMetrics"
 	AgentService_CordonHost_FullMethodName       = "/dynod.v1.AgentService/CordonHost"
 	AgentService_UncordonHost_FullMethodName     = "/dynod.v1.AgentService/UncordonHost"
 	AgentService_DrainHost_FullMethodName        = "/dynod.v1.AgentService/DrainHost"
@@ -73,6 +74,8 @@ type AgentServiceClient interface {
 	SignalDyno(ctx context.Context, in *SignalDynoRequest, opts ...grpc.CallOption) (*SignalDynoResponse, error)
 	// Facts about the host.
 	GetHost(ctx context.Context, in *GetHostRequest, opts ...grpc.CallOption) (*GetHostResponse, error)
+	// The agent's metrics, as Prometheus reads them.
+	GetMetrics(ctx context.Context, in *GetMetricsRequest, opts ...grpc.CallOption) (*GetMetricsResponse, error)
 	// Refuses new starts; living dynos stay.
 	CordonHost(ctx context.Context, in *CordonHostRequest, opts ...grpc.CallOption) (*CordonHostResponse, error)
 	// Accepts starts again.
@@ -221,6 +224,16 @@ func (c *agentServiceClient) GetHost(ctx context.Context, in *GetHostRequest, op
 	return out, nil
 }
 
+func (c *agentServiceClient) GetMetrics(ctx context.Context, in *GetMetricsRequest, opts ...grpc.CallOption) (*GetMetricsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetMetricsResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetMetrics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) CordonHost(ctx context.Context, in *CordonHostRequest, opts ...grpc.CallOption) (*CordonHostResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CordonHostResponse)
@@ -335,6 +348,8 @@ type AgentServiceServer interface {
 	SignalDyno(context.Context, *SignalDynoRequest) (*SignalDynoResponse, error)
 	// Facts about the host.
 	GetHost(context.Context, *GetHostRequest) (*GetHostResponse, error)
+	// The agent's metrics, as Prometheus reads them.
+	GetMetrics(context.Context, *GetMetricsRequest) (*GetMetricsResponse, error)
 	// Refuses new starts; living dynos stay.
 	CordonHost(context.Context, *CordonHostRequest) (*CordonHostResponse, error)
 	// Accepts starts again.
@@ -388,6 +403,9 @@ func (UnimplementedAgentServiceServer) SignalDyno(context.Context, *SignalDynoRe
 }
 func (UnimplementedAgentServiceServer) GetHost(context.Context, *GetHostRequest) (*GetHostResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHost not implemented")
+}
+func (UnimplementedAgentServiceServer) GetMetrics(context.Context, *GetMetricsRequest) (*GetMetricsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetMetrics not implemented")
 }
 func (UnimplementedAgentServiceServer) CordonHost(context.Context, *CordonHostRequest) (*CordonHostResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CordonHost not implemented")
@@ -572,6 +590,24 @@ func _AgentService_GetHost_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_GetMetrics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetMetricsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetMetrics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetMetrics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetMetrics(ctx, req.(*GetMetricsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_CordonHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CordonHostRequest)
 	if err := dec(in); err != nil {
@@ -696,6 +732,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetHost",
 			Handler:    _AgentService_GetHost_Handler,
+		},
+		{
+			MethodName: "GetMetrics",
+			Handler:    _AgentService_GetMetrics_Handler,
 		},
 		{
 			MethodName: "CordonHost",
