@@ -63,7 +63,7 @@ func broadcast(ip netip.Addr, a netlink.Addr) netip.Addr {
 	if bits-ones < 2 {
 		return ip
 	}
-	return fromUint(toUint(ip) | 1<<(bits-ones) - 1)
+	return fromUint(toUint(ip) | (1<<(bits-ones) - 1))
 }
 
 // checkAddr is the rule for one address of the host.

@@ -143,7 +143,9 @@ func TestNetworkIsAsFastAsABarePair(t *testing.T) {
 	t.Errorf("percent: %v", percent)
 }
 
-func percentage(ours, others []float64) float64 { return math.Round(1000*median(ours)/median(others)) / 10 }
+func percentage(ours, others []float64) float64 {
+	return math.Round(1000*median(ours)/median(others)) / 10
+}
 
 func median(all []float64) float64 {
 	all = slices.Sorted(slices.Values(all))
