@@ -118,9 +118,19 @@ func (l *ledger) free(id string) {
 	defer l.mu.Unlock()
 	s, held := l.shares[id]
 	delete(l.shares, id)
-	if held && s.slot >= 0 && s.slot < l.slots {
+	if held && s.slot >= 0 && s.slot < l.slots && !l.holds(s.slot) {
 		l.enqueue(s.slot)
 	}
+}
+
+// holds says whether any dyno has the slot. What an earlier agent left may be of two.
+func (l *ledger) holds(slot int) bool {
+	for _, s := range l.shares {
+		if s.slot == slot {
+			return true
+		}
+	}
+	return false
 }
 
 // rest lets a free slot rest of which an earlier agent left traces.

@@ -133,6 +133,27 @@ func TestLeftoversAreRemovedInTheEnd(t *testing.T) {
 	})
 }
 
+// TestSlotOfTwoIsFreedByTheLast leaves the next agent a dyno, and leftovers of another one in the same slot.
+func TestSlotOfTwoIsFreedByTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(2))
+		h.start(order(first, "worker.1"))
+		_, _ = h.network.Setup(t.Context(), network.Request{ID: second, Slot: 0})
+		h.leave()
+		h.arrive()
+		defer func() { h.leave() }()
+		for generation := range int64(3) {
+			time.Sleep(time.Minute)
+			o := order(second, "worker.2")
+			o.Generation = 2*generation + 1
+			if s := h.start(o); s.Slot != 1 {
+				t.Errorf("got slot %d, in which a dyno lives", s.Slot)
+			}
+			h.stop(second, o.Generation+1)
+		}
+	})
+}
+
 func TestNetworkWarningsAreTheHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, func(c *agent.Config) { c.Warnings = []string{"one"} })

@@ -110,11 +110,7 @@ func (h *host) elements(verb string, from, to int) {
 			fmt.Fprintf(&text, "%s element inet dynod %s { %s }\n", verb, set, element)
 		}
 	}
-	load := h.Command(h.Lab.Host(), "nft", "-f", "-")
-	load.Stdin = strings.NewReader(text.String())
-	if out, err := load.CombinedOutput(); err != nil {
-		h.t.Fatalf("%v: %s", err, out)
-	}
+	h.load(h.Lab.Host(), text.String())
 }
 
 // crowd is a number of dynos, in the first slots.

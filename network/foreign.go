@@ -36,8 +36,8 @@ func (n *Network) checkForeign() error {
 	return nil
 }
 
-// listAddrs lists the host's IPv4 addresses, and remembers those that are neither
-// gateways nor loopback.
+// listAddrs lists the host's IPv4 addresses, and remembers what it listens to beside
+// loopback and the links of dynos: addresses, and those of all in a network.
 func (n *Network) listAddrs() ([]netlink.Addr, error) {
 	addrs, err := dump(func() ([]netlink.Addr, error) { return n.host.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
@@ -47,12 +47,23 @@ func (n *Network) listAddrs() ([]netlink.Addr, error) {
 	for _, a := range addrs {
 		ip, _ := netip.AddrFromSlice(a.IP.To4())
 		if !ip.IsLoopback() && (ip.Less(n.cfg.first()) || n.cfg.last().Less(ip)) {
-			others = append(others, ip)
+			others = append(others, ip, broadcast(ip, a))
 		}
 	}
 	slices.SortFunc(others, netip.Addr.Compare)
+	others = slices.Compact(others)
 	n.others.Store(&others)
 	return addrs, nil
+}
+
+// broadcast is the last address of a's network, which the kernel takes for its own
+// whether a says so or not. One or two addresses have none: it is ip then.
+func broadcast(ip netip.Addr, a netlink.Addr) netip.Addr {
+	ones, bits := a.Mask.Size()
+	if bits-ones < 2 {
+		return ip
+	}
+	return fromUint(toUint(ip) | (1<<(bits-ones) - 1))
 }
 
 // checkAddr is the rule for one address of the host.

@@ -46,7 +46,11 @@ type host struct {
 	log     slog.Handler
 }
 
-func newHost(t *testing.T, change ...func(*network.Config)) *host { return hostOf(t, change...) }
+// newHost is for tests that do not mind others beside them: each has a lab of its own.
+func newHost(t *testing.T, change ...func(*network.Config)) *host {
+	t.Parallel()
+	return hostOf(t, change...)
+}
 
 func hostOf(t testing.TB, change ...func(*network.Config)) *host {
 	h := &host{Lab: lab.New(t), t: t, change: change, log: slog.DiscardHandler}

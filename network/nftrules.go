@@ -5,9 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,31 +34,44 @@ func carriesIPv4(t *nftables.Table) bool {
 }
 
 // nftObstacles looks through the chains of nftables, which iptables-nft uses too.
+// Its connection is its own: others' tables may be long, and orders do not wait for
+// them.
 func (n *Network) nftObstacles(packets []packet) (all []Obstacle, err error) {
-	n.elements.mu.Lock()
-	defer n.elements.mu.Unlock()
-	err = n.elements.ask(func(c *nftables.Conn) error {
-		bases, err := c.ListChains()
+	c, err := openFirewall(n.ns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.CloseLasting()) }()
+	bases, err := c.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("list chains: %w", err)
+	}
+	for _, base := range bases {
+		if !passes(base) || !carriesIPv4(base.Table) {
+			continue
+		}
+		closed := base.Policy != nil && *base.Policy == nftables.ChainPolicyDrop
+		where := fmt.Sprintf("chain %s of firewall table %s", base.Name, base.Table.Name)
+		o, err := nftChains(c, base.Table).obstacle(base.Name, where, closed, packets)
 		if err != nil {
-			return fmt.Errorf("list chains: %w", err)
+			return nil, err
 		}
-		for _, base := range bases {
-			if !passes(base) || !carriesIPv4(base.Table) {
-				continue
-			}
-			closed := base.Policy != nil && *base.Policy == nftables.ChainPolicyDrop
-			where := fmt.Sprintf("chain %s of firewall table %s", base.Name, base.Table.Name)
-			o, err := nftChains(c, base.Table).obstacle(base.Name, where, closed, packets)
-			if err != nil {
-				return err
-			}
-			if o != nil {
-				all = append(all, *o)
-			}
+		if o != nil {
+			all = append(all, *o)
 		}
-		return nil
-	})
-	return all, err
+	}
+	return all, nil
+}
+
+// openFirewall connects to the nftables of a namespace, for one piece of work within
+// callTimeout.
+func openFirewall(ns netns.NsHandle) (*nftables.Conn, error) {
+	limit := func(c *netlink.Conn) error { return c.SetDeadline(time.Now().Add(callTimeout)) }
+	c, err := nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(int(ns)), nftables.WithSockOptions(limit))
+	if err != nil {
+		return nil, fmt.Errorf("open namespace's firewall: %w", err)
+	}
+	return c, nil
 }
 
 // nftChains reads each chain of a table once, when it is asked for.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dynod/dynod/network"
 	"github.com/dynod/dynod/test/lab"
@@ -75,7 +76,7 @@ func TestWallsAreNamed(t *testing.T) {
 				h.serve(h.Outside(), outside(80))
 				h.serve(a.Namespace, ":3000")
 				h.build(program, c.rules)
-				if open := h.passes(a.Namespace, outside(80)) && h.passes(h.Outside(), onHost(a.HostPort)); open != (c.said == "") {
+				if open := h.passes(c.said, a.Namespace, outside(80)) && h.passes(c.said, h.Outside(), onHost(a.HostPort)); open != (c.said == "") {
 					t.Fatalf("packets pass: %t", open)
 				}
 				got := h.named()
@@ -105,7 +106,7 @@ func TestWallsOfNftablesAreNamed(t *testing.T) {
 			_, a := h.setup(0)
 			h.serve(h.Outside(), outside(80))
 			h.run(h.Lab.Host(), "nft", "table "+c.table)
-			if open := h.passes(a.Namespace, outside(80)); open != (c.said == "") {
+			if open := h.passes(c.said, a.Namespace, outside(80)); open != (c.said == "") {
 				t.Fatalf("packets pass: %t", open)
 			}
 			if got := h.named(); !strings.Contains(got, c.said) || (got == "") != (c.said == "") {
@@ -124,8 +125,14 @@ func (h *host) build(program, rules string) {
 	}
 }
 
-func (h *host) passes(ns, addr string) bool {
-	conn, _, err := h.dial(ns, addr)
+// passes says whether a connection comes about, and waits long only if nothing is said
+// against it.
+func (h *host) passes(said, ns, addr string) bool {
+	limit := patience
+	if said == "" {
+		limit = 10 * time.Second
+	}
+	conn, _, err := h.dialWithin(limit, ns, addr)
 	if err == nil {
 		_ = conn.Close()
 	}

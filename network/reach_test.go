@@ -74,16 +74,22 @@ func TestHostIsClosedTwice(t *testing.T) {
 	for _, addr := range addrs {
 		h.reaches(a.Namespace, addr+":80")
 	}
-	load := h.Command(a.Namespace, "nft", "-f", "-")
-	load.Stdin = strings.NewReader(inside)
-	if out, err := load.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	h.load(a.Namespace, inside)
 	for _, addr := range addrs {
 		h.cannotReach(a.Namespace, addr+":80")
 	}
 	h.serve(a.Namespace, ":3000")
 	h.reaches(h.Lab.Host(), join(a.Addr, 3000)) // answers go to the host
+}
+
+// load loads rules.
+func (h *host) load(ns, rules string) {
+	h.t.Helper()
+	load := h.Command(ns, "nft", "-f", "-")
+	load.Stdin = strings.NewReader(rules)
+	if out, err := load.CombinedOutput(); err != nil {
+		h.t.Fatalf("%v: %s", err, out)
+	}
 }
 
 func TestDynoCannotReachDyno(t *testing.T) {

@@ -45,13 +45,20 @@ func (h *host) tooLong(from, to *net.TCPAddr) {
 	copy(packet[16:], to.IP.To4())
 	binary.BigEndian.PutUint16(packet[20:], uint16(from.Port))
 	binary.BigEndian.PutUint16(packet[22:], uint16(to.Port))
-	message := icmp.Message{Type: ipv4.ICMPTypeDestinationUnreachable, Code: 4, Body: &icmp.DstUnreach{Data: packet}}
+	h.tell(h.Outside(), from.IP.String(), icmp.Message{
+		Type: ipv4.ICMPTypeDestinationUnreachable, Code: 4, Body: &icmp.DstUnreach{Data: packet},
+	})
+}
+
+// tell sends a message of ICMP.
+func (h *host) tell(ns, to string, message icmp.Message) {
+	h.t.Helper()
 	data, err := message.Marshal(nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	err = h.Do(h.Outside(), func() error {
-		conn, err := net.Dial("ip4:icmp", from.IP.String())
+	err = h.Do(ns, func() error {
+		conn, err := net.Dial("ip4:icmp", to)
 		if err != nil {
 			return err
 		}
@@ -65,7 +72,10 @@ func (h *host) tooLong(from, to *net.TCPAddr) {
 }
 
 // unreachables counts the messages of that kind that came into a namespace.
-func (h *host) unreachables(ns string) int {
+func (h *host) unreachables(ns string) int { return h.messages(ns, "InDestUnreachs") }
+
+// messages counts those of ICMP, by the kernel's name of their kind.
+func (h *host) messages(ns, kind string) int {
 	h.t.Helper()
 	var names, values []string
 	for line := range strings.Lines(h.run(ns, "cat", "/proc/net/snmp")) {
@@ -74,7 +84,7 @@ func (h *host) unreachables(ns string) int {
 		}
 	}
 	for i, name := range names {
-		if name == "InDestUnreachs" {
+		if name == kind {
 			n, err := strconv.Atoi(values[i])
 			if err != nil {
 				h.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -15,14 +16,14 @@ import (
 
 // wall closes the host to a dyno a second time: by a small table in the dyno's own
 // namespace, which the dyno has no power over and a flush of the host's rules does
-// not reach. It keeps no state, so it costs a packet next to nothing: to an
-// address of the host go answers (TCP other than the first packet of a
-// connection, ICMP) and what Config.HostPorts names. host are the host's
-// addresses beside gateways.
+// not reach. It keeps no state, and its first rule is for nearly every packet, so it
+// costs next to nothing: to whatever the host listens to go answers (TCP other than
+// the first packet of a connection, ICMP) and what Config.HostPorts names. host are
+// the addresses that the host listens to beside those of dynos' links.
 func (s *namespace) wall(cfg Config, host []netip.Addr) (err error) {
-	c, err := nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(int(s.ns)))
+	c, err := openFirewall(s.ns)
 	if err != nil {
-		return fmt.Errorf("open namespace's firewall: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, c.CloseLasting()) }()
 	name := wallName(cfg.HostPorts, host)
@@ -43,7 +44,8 @@ func (s *namespace) wall(cfg Config, host []netip.Addr) (err error) {
 	out := c.AddChain(&nftables.Chain{
 		Name: "out", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
 	})
-	for _, rule := range [][]expr.Any{toKnown(known), toGateway(cfg)} {
+	c.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: append(tcpGoesOn(), accept)})
+	for _, rule := range [][]expr.Any{toKnown(known), toLinks(cfg), toAll()} {
 		c.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: append(rule, &expr.Verdict{Kind: expr.VerdictGoto, Chain: closed.Name})})
 	}
 	if err := c.Flush(); err != nil {
@@ -52,9 +54,12 @@ func (s *namespace) wall(cfg Config, host []netip.Addr) (err error) {
 	return nil
 }
 
+// wallForm changes with the rules.
+const wallForm = 2
+
 // wallName tells walls apart that let different things through.
 func wallName(ports []uint16, host []netip.Addr) string {
-	sum := sha256.Sum256(fmt.Append(nil, ports, host))
+	sum := sha256.Sum256(fmt.Append(nil, wallForm, ports, host))
 	return "dynod_" + hex.EncodeToString(sum[:8])
 }
 
@@ -88,28 +93,39 @@ func toKnown(known *nftables.Set) []expr.Any {
 	return []expr.Any{loadDaddr, &expr.Lookup{SourceRegister: 1, SetName: known.Name, SetID: known.ID}}
 }
 
-// toGateway matches what goes to any dyno's gateway: the second address of each /30.
-func toGateway(cfg Config) []expr.Any {
+// toLinks matches what goes to the host's end of any dyno's link, or to both ends:
+// all addresses of the /30 but the dyno's own.
+func toLinks(cfg Config) []expr.Any {
 	return []expr.Any{
 		loadDaddr,
 		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: cfg.first().AsSlice(), ToData: cfg.last().AsSlice()},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0, 0, 0, perSlot - 1}, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 1}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0, 0, 0, 2}},
 	}
 }
 
+// toAll matches what goes to groups (224.0.0.0/4) and to everybody.
+func toAll() []expr.Any {
+	return []expr.Any{loadDaddr, &expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{224, 0, 0, 0}}}
+}
+
+var accept = &expr.Verdict{Kind: expr.VerdictAccept}
+
 // closedRules let through what may go to the host, and then nothing.
 func closedRules(ports []uint16) (all [][]expr.Any) {
-	const syn, ack = 0x02, 0x10
-	accept := &expr.Verdict{Kind: expr.VerdictAccept}
 	for _, port := range ports {
 		all = append(all, append(transport(2, 2), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(port)}, accept))
 	}
-	answer := append(protocol(unix.IPPROTO_TCP), transport(13, 1)...)
-	answer = append(answer,
+	return append(all, append(protocol(unix.IPPROTO_ICMP), accept), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
+}
+
+// tcpGoesOn matches TCP other than the first packet of a connection.
+func tcpGoesOn() []expr.Any {
+	const syn, ack = 0x02, 0x10
+	return slices.Concat(protocol(unix.IPPROTO_TCP), transport(13, 1), []expr.Any{
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | ack}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{syn}}, accept)
-	return append(all, answer, append(protocol(unix.IPPROTO_ICMP), accept), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{syn}},
+	})
 }
 
 func protocol(number byte) []expr.Any {

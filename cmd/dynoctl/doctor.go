@@ -26,7 +26,7 @@ func (c *ctl) doctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Examine the host and its agent, and say what to mend",
 		Long: `doctor runs "dynod doctor", which examines this host for what dynos need, then
-asks the agent, and changes nothing. Each line is ok, warning or failure; the
+asks the agent if one runs, and changes nothing. Each line is ok, warning or failure; the
 line below says what to do. It exits with 1 if anything is a failure, else 0.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -11,6 +11,10 @@ import (
 // examineAgent asks the agent what only a client can see; r is what dynod has found.
 func (c *ctl) examineAgent(ctx context.Context, r report.Report) []report.Finding {
 	n := report.Notes{Check: "agent"}
+	if r.Stopped && c.socket == r.Socket { // to connect could start it
+		n.Fail("systemctl start dynod; why it ended says its log: journalctl -u dynod", "does not run")
+		return n.All
+	}
 	agent, hangUp, err := c.connect()
 	if err != nil {
 		n.Fail("", "%v", err)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -117,7 +116,7 @@ func loopbackServer(line string) bool {
 
 // lockHost makes sure that one agent runs on this host.
 func lockHost(cfg config.Config) (*os.File, error) {
-	path := filepath.Join(cfg.RunDir, "agent.lock")
+	path := cfg.AgentLock()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)

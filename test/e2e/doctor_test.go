@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dynod/dynod/cmd/dynod/doctor/report"
 	"github.com/dynod/dynod/test/lab"
@@ -137,7 +138,14 @@ func TestDoctorWithoutAgent(t *testing.T) {
 	if r, code := s.doctor("dynod"); code != 0 {
 		t.Errorf("dynod: %d, %q", code, failures(r))
 	}
-	s.unhealthy("dynoctl", "agent", "is not available", "is dynod running?")
+	s.unhealthy("dynoctl", "agent", "does not run")
+	listener := must(net.ListenUnix("unix", &net.UnixAddr{Name: s.Socket(), Net: "unix"}))(t) // as systemd does for it
+	s.unhealthy("dynoctl", "agent", "does not run")
+	s.check(listener.SetDeadline(time.Now()))
+	if _, err := listener.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("somebody called an agent that is stopped: %v", err)
+	}
+	s.check(listener.Close())
 	if leaks := must(s.Lab.Leaks(t.Context(), before))(t); len(leaks) > 0 {
 		t.Errorf("doctor left:\n%s", strings.Join(leaks, "\n"))
 	}

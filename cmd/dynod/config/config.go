@@ -171,5 +171,8 @@ type Size struct {
 // Slots is how many slots there are: one for each dyno, and those that rest.
 func (c Config) Slots() int { return c.Host.MaxDynos + c.Host.RestingSlots }
 
+// AgentLock is the file that an agent keeps locked while it runs.
+func (c Config) AgentLock() string { return filepath.Join(c.RunDir, "agent.lock") }
+
 // CaptureSocket is the path on which dynod capture listens.
 func (c Config) CaptureSocket() string { return filepath.Join(c.RunDir, "capture.sock") }

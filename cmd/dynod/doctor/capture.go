@@ -15,7 +15,7 @@ func (h Host) capture(_ context.Context, n *report.Notes) {
 	switch {
 	case capture.Listens(h.Config.CaptureSocket()):
 		n.OK("listens on %s", h.Config.CaptureSocket())
-	case capture.Listens(h.Config.API.Socket):
+	case h.agentRuns():
 		n.Fail("systemctl status dynod-capture", "nobody listens on %s: output of dynos is not taken", h.Config.CaptureSocket())
 	case systemd:
 		n.Warn("systemctl start dynod-capture", "does not run")

@@ -53,7 +53,7 @@ var checks = []check{
 
 // Examine makes all checks. What hangs is a failure of its check.
 func (h Host) Examine(ctx context.Context) report.Report {
-	r := report.Report{Version: h.Version, Socket: h.Config.API.Socket}
+	r := report.Report{Version: h.Version, Socket: h.Config.API.Socket, Stopped: !h.agentRuns()}
 	if os.Geteuid() != 0 {
 		r.Findings = []report.Finding{{Check: "doctor", Status: report.Failure, Text: "only root can look at all of this host", Hint: "sudo dynod doctor"}}
 		return r

@@ -30,6 +30,7 @@ type Finding struct {
 type Report struct {
 	Version  string    `json:"version"` // of dynod
 	Socket   string    `json:"socket"`  // of the agent; empty where the configuration does not tell
+	Stopped  bool      `json:"stopped"` // no agent runs, whoever listens on its socket
 	Findings []Finding `json:"findings"`
 }
 
