@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
@@ -122,6 +123,11 @@ func TestHeldPipe(t *testing.T) {
 		if _, fds, err := do(t, c, capture.Message{Kind: capture.Attach, ID: h.id}); err != nil || len(fds) != 4 {
 			t.Errorf("attach: %d files, %v", len(fds), err)
 		}
+		for _, kind := range []capture.Kind{capture.Open, capture.Forget} {
+			if _, _, err := do(t, c, capture.Message{Kind: kind, ID: h.id}); !errdefs.IsUnavailable(err) {
+				t.Errorf("request %d for a dyno that holds its pipes: %v", kind, err)
+			}
+		}
 	}
 	for _, h := range dynos {
 		h.end()
@@ -135,6 +141,11 @@ func TestHeldPipe(t *testing.T) {
 	}
 	f.over(t, c, cfg)
 	during.over(t, c, cfg)
+	for _, h := range dynos {
+		if _, _, err := do(t, c, capture.Message{Kind: capture.Forget, ID: h.id}); err != nil {
+			t.Errorf("forget: %v", err)
+		}
+	}
 }
 
 // TestKilledWhileHeld: a capture that ends while a dyno holds its pipes cannot die, and may not be waited for. The one after it
