@@ -119,9 +119,10 @@ func (d *dyno) stream(s Stream) *stream { return d.streams[s-1] }
 
 func (d *dyno) held() bool { return d.stream(Stdout).hold >= 0 || d.stream(Stderr).hold >= 0 }
 
-// release lets go of the pipe: its life is over. The caller holds Logs.mu.
+// release lets go of the pipe: its life is over. The caller holds Logs.mu. The last one to close a pipe takes its lock, which a
+// dyno may hold.
 func (s *stream) release() {
-	closeAll([]int{s.hold, s.stage})
+	go closeAll([]int{s.hold, s.stage})
 	s.hold, s.stage, s.read = -1, -1, false
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,8 +57,23 @@ func (s *Stdio) Resize(size WindowSize) error {
 	return errors.Join(err, set)
 }
 
-// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file, and SIGPIPE when they write.
+// closeLimit bounds Close.
+const closeLimit = time.Second
+
+// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file, and SIGPIPE when they write. A
+// command that holds its pipe, by splice(2) from where nothing comes, holds up whoever reads it: that is not waited for.
 func (s *Stdio) Close() error {
+	done := make(chan error, 1)
+	go func() { done <- s.close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeLimit):
+		return nil
+	}
+}
+
+func (s *Stdio) close() error {
 	var errs []error
 	for _, f := range []*os.File{s.Input, s.Output, s.Errors} {
 		if f == nil {

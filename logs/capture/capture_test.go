@@ -59,18 +59,18 @@ func (s *server) dial() (*capture.Client, <-chan []capture.Entry) {
 			s.t.Fatal(err)
 		}
 		changes, done := make(chan []capture.Entry, 1000), make(chan error, 1)
-		go func() { done <- c.Serve(context.Background(), func(e []capture.Entry) { changes <- e }) }()
+		go func() {
+			done <- c.Serve(context.Background(), func(e []capture.Entry) {
+				if len(changes) == cap(changes) { // nobody looks at them
+					<-changes
+				}
+				changes <- e
+			})
+		}()
 		s.t.Cleanup(func() {
 			c.Close()
-			for {
-				select {
-				case <-changes: // Serve may wait for somebody who takes them
-				case err := <-done:
-					if !errors.Is(err, capture.ErrClosed) {
-						s.t.Errorf("Serve: %v", err)
-					}
-					return
-				}
+			if err := <-done; !errors.Is(err, capture.ErrClosed) {
+				s.t.Errorf("Serve: %v", err)
 			}
 		})
 		return c, changes

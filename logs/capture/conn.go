@@ -13,6 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What a client is told who may ask again.
+var (
+	errLate = fmt.Errorf("the spool's disk is late: %w", errdefs.ErrUnavailable)
+	errHeld = fmt.Errorf("a process of the dyno holds its pipe: %w", errdefs.ErrUnavailable)
+)
+
 // accept takes a new agent in place of the one before: the agent sees to it that it is alone, so the older connection
 // is one it has given up.
 func (s *server) accept() {
@@ -51,7 +57,7 @@ func (s *server) receive() {
 		return
 	}
 	files := parseRights(oob[:max(0, oobn)])
-	defer closeAll(files)
+	defer shut(files...)
 	if err != nil || n == 0 {
 		s.hangUp()
 		return
@@ -106,10 +112,14 @@ func (s *server) open(id string) (outgoing, error) {
 	var out outgoing
 	var stages []int
 	for _, stream := range captured {
-		k := key{id, stream}
-		if p := s.streams[k]; p != nil && !p.eof {
-			s.end(p)
+		if p := s.streams[key{id, stream}]; p != nil && !p.eof {
+			if err := s.end(p); err != nil {
+				return out, err
+			}
 		}
+	}
+	for _, stream := range captured {
+		k := key{id, stream}
 		fds, err := newPipe()
 		if err != nil {
 			return out, fmt.Errorf("make pipe: %w", err)
@@ -127,16 +137,34 @@ func (s *server) open(id string) (outgoing, error) {
 	return out, nil
 }
 
-// end finishes a stream that may have a writer.
-func (s *server) end(p *pipe) {
+// end finishes a stream that may have a writer. A disk that is late, or a writer that holds the pipe, has to be asked again
+// later; for one that hangs what is in the pipe is discarded.
+func (s *server) end(p *pipe) error {
 	for range 4 { // it may have to be opened, its space to be asked for, and a hole to be counted before
-		if s.pump(p, pipeBytes); p.eof {
-			return
+		if !p.out && s.plan(p, pipeBytes) {
+			s.aside(p)
+		}
+		if s.await(p.home); p.out {
+			return errHeld
+		}
+		if p.eof {
+			return nil
 		}
 		s.work()
 	}
-	_ = s.discard(p) // what could not be staged
-	s.finish(p)
+	if p.busy && !s.disk.hangs(s.now) {
+		return errLate
+	}
+	s.plan(p, pipeBytes)
+	p.visit.errand = toss
+	s.aside(p)
+	if s.await(p.home); p.out {
+		return errHeld
+	}
+	if !p.eof {
+		s.finish(p)
+	}
+	return nil
 }
 
 // begin says that the pipe is that of a new life.
@@ -233,8 +261,11 @@ func (s *server) forget(id string) error {
 			if p == nil {
 				continue
 			}
+			if s.await(p.home); p.out {
+				return errHeld
+			}
 			if p.busy {
-				return fmt.Errorf("the spool's disk hangs: %w", errdefs.ErrUnavailable)
+				return errLate
 			}
 			p.hole.remove()
 			p.hole, p.due, p.eof = nil, false, true
@@ -245,7 +276,7 @@ func (s *server) forget(id string) error {
 	for _, stream := range captured {
 		k := key{id, stream}
 		if p := s.streams[k]; p != nil {
-			return fmt.Errorf("the spool's disk hangs: %w", errdefs.ErrUnavailable)
+			return errLate
 		}
 		delete(s.ended, k)
 		delete(s.changed, k)

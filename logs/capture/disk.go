@@ -30,6 +30,7 @@ type disk struct {
 	since time.Time     // it has
 	timer *time.Timer   // of take
 	late  atomic.Bool   // nobody waits for it: it has to wake the loop
+	bound bool          // the lock is kept until the process is gone; told before stop
 	wake  int           // eventfd
 }
 
@@ -44,7 +45,11 @@ func newDisk() (*disk, error) {
 // run works until stop, once it has the lock and prepare is done, which may hang as well.
 func (d *disk) run(lock *lock, prepare func()) {
 	defer close(d.gone)
-	defer lock.file.Close()
+	defer func() {
+		if !d.bound {
+			_ = lock.file.Close()
+		}
+	}()
 	if lock.wait() != nil { // never seen; without it nothing may be written
 		return
 	}
@@ -55,10 +60,13 @@ func (d *disk) run(lock *lock, prepare func()) {
 		}
 		d.done <- batch
 		if d.late.Load() {
-			_, _ = unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+			d.rouse()
 		}
 	}
 }
+
+// rouse wakes the loop.
+func (d *disk) rouse() { _, _ = unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
 // give hands work over; only when nothing is out.
 func (d *disk) give(batch []*pipe) {

@@ -51,3 +51,12 @@ func (h *hole) Resume(size, tail, staged int64) bool {
 	h.size = size
 	return h.resume(tail, staged)
 }
+
+// PayVisit stages what is in a pipe. The visit can be called off until it has the pipe's lock.
+func PayVisit(fd, stage int) (pay func() int64, callOff func() bool) {
+	v := &visit{fd: fd, stage: stage, limit: pipeBytes}
+	return func() int64 { v.pay(); return v.moved }, v.callOff
+}
+
+// Dying tells whether a process has ended but for a thread that cannot.
+func Dying(pid int) bool { return dying(pid) }

@@ -26,14 +26,24 @@ type pipe struct {
 	quota *quota
 
 	job    job
-	busy   bool  // the disk has the job, the stage and the writer: nobody else touches them
-	opened bool  // it is known where the stream stands
-	fresh  bool  // what is in the spool belongs to an older life, whose end may not be marked yet
-	due    bool  // a life ended of which the disk was not told
-	lost   bool  // it has neither pipe nor stage: a hole is all that is known
-	end    int64 // position after what is in the spool
-	staged int64 // bytes in the stage
-	hole   *hole // what is being discarded, nil if nothing is
+	busy   bool   // the disk has the job, the stage and the writer: nobody else touches them
+	opened bool   // it is known where the stream stands
+	fresh  bool   // what is in the spool belongs to an older life, whose end may not be marked yet
+	due    bool   // a life ended of which the disk was not told
+	lost   bool   // it has neither pipe nor stage: a hole is all that is known
+	end    int64  // position after what is in the spool
+	staged int64  // bytes in the stage
+	hole   *hole  // what is being discarded, nil if nothing is
+	path   string // where it is counted
+
+	visit   visit
+	out     bool      // it is under way: nobody else touches it, the pipe, the stage and the hole
+	owed    bool      // what the disk did meanwhile is not taken in yet
+	shown   int64     // last as it was before
+	parked  bool      // the pipe is not watched
+	suspect time.Time // until then visits are paid aside
+	late    int       // visits that took too long
+	rests   time.Time // when it is watched again
 
 	failing bool      // told already that the spool does not take its bytes
 	retry   time.Time // when the spool is tried again
@@ -42,7 +52,7 @@ type pipe struct {
 
 // resumed goes on with a stream that is not read: where its last life ended, of which not all may be in the spool yet.
 func (s *server) resumed(k key) *pipe {
-	p := &pipe{key: k, fd: -1, stage: -1}
+	p := &pipe{key: k, fd: -1, stage: -1, path: s.holePath(k)}
 	if last := s.ended[k]; last != nil {
 		p.hole, p.due = last.hole, !last.lost
 		last.hole = nil
@@ -58,7 +68,7 @@ func (s *server) resumed(k key) *pipe {
 func (s *server) add(k key, fd, stage int) (*pipe, error) {
 	p := s.streams[k]
 	if p != nil { // read to its end; what is staged of the older life is written first
-		closeAll([]int{stage})
+		shut(stage)
 		stage = p.stage
 	}
 	var err error
@@ -69,9 +79,9 @@ func (s *server) add(k key, fd, stage int) (*pipe, error) {
 		err = s.watch(fd)
 	}
 	if err != nil {
-		closeAll([]int{fd})
+		shut(fd)
 		if p == nil {
-			closeAll([]int{stage})
+			shut(stage)
 		}
 		return nil, fmt.Errorf("read pipe: %w", err)
 	}
@@ -96,6 +106,9 @@ func (p *pipe) place() int64 {
 
 // last is the position after the last byte that is in the spool or was discarded.
 func (p *pipe) last() int64 {
+	if p.out {
+		return p.shown
+	}
 	if p.hole != nil && p.hole.From != unknown {
 		return p.hole.end()
 	}
@@ -117,8 +130,8 @@ func (s *server) count(p *pipe) {
 // finish says that nothing more comes out of the pipe: the life of the stream is over. The read end is held until the
 // stage is empty, for the next capture to find them together.
 func (s *server) finish(p *pipe) {
-	_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
 	p.eof, p.due = true, true
+	s.unwatch(p)
 	s.conclude(p)
 }
 
@@ -143,7 +156,7 @@ func (s *server) conclude(p *pipe) {
 func (s *server) drop(p *pipe) {
 	s.store.remove(p.key)
 	s.letGo(p)
-	closeAll([]int{p.stage})
+	shut(p.stage)
 	p.stage = -1
 	delete(s.streams, p.key)
 	if s.streams[key{p.id, spool.Stdout}] == nil && s.streams[key{p.id, spool.Stderr}] == nil {
@@ -157,13 +170,22 @@ func (s *server) letGo(p *pipe) {
 	if p.fd < 0 {
 		return
 	}
-	if !p.eof {
-		_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
-	}
+	s.unwatch(p)
 	delete(s.pipes, p.fd)
-	_ = unix.Close(p.fd)
+	shut(p.fd)
 	p.fd = -1
 }
+
+// home tells that no visit is under way.
+func (p *pipe) home() bool { return !p.out }
+
+func (s *server) unwatch(p *pipe) {
+	_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, p.fd, nil)
+	p.parked = false
+}
+
+// shut closes ends of pipes. The last one to do so takes the pipe's lock.
+func shut(fds ...int) { go closeAll(fds) }
 
 // retire tries again to mark the ends of streams.
 func (s *server) retire() {

@@ -25,8 +25,12 @@ import (
 	"github.com/dynod/dynod/logs/spool"
 )
 
-// TestMain also plays the captures that the tests kill, "capture <configuration>", and dynos, "talk <counters>".
+// TestMain also plays the captures that the tests kill, "capture <configuration>", and dynos, "talk <counters>" and "hold".
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "hold" {
+		playHolder()
+		return
+	}
 	if len(os.Args) == 3 && os.Args[1] == "talk" {
 		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 		if err := shared(os.Args[2]).talk(1); err != nil {

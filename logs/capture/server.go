@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +45,11 @@ type server struct {
 	batch    []*pipe // what the disk is to do next
 	spare    []*pipe // room for the next batch
 	store    *store
+	guard    guard
+	over     chan error     // why the loop has ended
+	back     chan *pipe     // visits that the loop did not wait for
+	outs     int            // those that are to come back
+	resting  []*pipe        // not watched for a while after that
 	changed  map[key]change // not told yet
 	buf      []byte         // countBytes
 	now      time.Time      // of the present round
@@ -58,7 +62,7 @@ func newServer(cfg Config, listener int, lock *lock, log *slog.Logger) (*server,
 	s := &server{
 		cfg: cfg, log: log, listener: listener, conn: -1, now: time.Now(), began: time.Now(),
 		pipes: map[int]*pipe{}, streams: map[key]*pipe{}, ended: map[key]*pipe{}, quotas: map[string]*quota{},
-		host: newHost(cfg), store: &store{fd: -1}, changed: map[key]change{}, buf: make([]byte, countBytes),
+		host: newHost(cfg), store: &store{fd: -1}, changed: map[key]change{}, over: make(chan error, 1), back: make(chan *pipe, 64), buf: make([]byte, countBytes),
 	}
 	s.stop, s.null, s.epoll = -1, -1, -1
 	for _, step := range []func() error{
@@ -91,8 +95,6 @@ func (s *server) prepare() {
 }
 
 func (s *server) run(ctx context.Context) error {
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
 	stopped := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -103,6 +105,14 @@ func (s *server) run(ctx context.Context) error {
 			<-stopped
 		}
 	}()
+	s.guard.armed.Store(true)
+	s.guard.timer = time.AfterFunc(glance, func() { s.watchOver(ctx) })
+	defer s.guard.timer.Stop()
+	go s.loop(ctx)
+	return <-s.over
+}
+
+func (s *server) rounds(ctx context.Context) error {
 	events := make([]unix.EpollEvent, 256)
 	for ctx.Err() == nil {
 		n, err := unix.EpollWait(s.epoll, events, s.timeout())
@@ -116,6 +126,7 @@ func (s *server) run(ctx context.Context) error {
 
 func (s *server) round(events []unix.EpollEvent) {
 	s.now = time.Now()
+	s.collect()
 	more := s.read(events)
 	s.retire()
 	s.work()
@@ -165,7 +176,7 @@ func (s *server) rest() {
 // timeout is how long to wait for events at most, in milliseconds: until there is something else to do.
 func (s *server) timeout() int {
 	switch {
-	case len(s.changed) > 0 && s.conn >= 0, len(s.store.waiting) > 0:
+	case len(s.changed) > 0 && s.conn >= 0, len(s.store.waiting) > 0, len(s.resting) > 0:
 		return int(tellEvery / 2 / time.Millisecond)
 	case len(s.ended) > 0:
 		return int(retireEvery / time.Millisecond)
@@ -177,8 +188,13 @@ func (s *server) watch(fd int) error {
 	return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
 
-// close brings what is staged or counted into the spool, unless the disk hangs.
+// close brings what is staged or counted into the spool, unless the disk hangs. A visit that does not come back is left to
+// the end of the process, with all that it may need; if it moves bytes then, so is the lock.
 func (s *server) close() {
+	s.await(func() bool { return s.outs == 0 })
+	for _, p := range s.streams {
+		s.disk.bound = p.out && !p.visit.callOff() || s.disk.bound
+	}
 	s.closing = true
 	for _, streams := range []map[key]*pipe{s.streams, s.ended} {
 		for _, p := range streams {
@@ -191,7 +207,7 @@ func (s *server) close() {
 		s.disk.late.Store(false) // it is waited for
 		s.apply(s.disk.take(time.Until(deadline)))
 	}
-	if s.disk.stop() {
+	if s.disk.stop() && s.outs == 0 {
 		s.release()
 	}
 }
@@ -199,7 +215,7 @@ func (s *server) close() {
 // release gives back every descriptor.
 func (s *server) release() {
 	for _, p := range s.streams {
-		closeAll([]int{p.fd, p.stage})
+		shut(p.fd, p.stage)
 	}
 	s.store.close()
 	s.hangUp()

@@ -9,7 +9,7 @@ import (
 // submit has the disk do what there is to do for a stream: to open it, or to write what is staged and to mark what is
 // known beyond it.
 func (s *server) submit(p *pipe) {
-	if p.busy {
+	if p.busy || p.out {
 		return
 	}
 	p.busy = true
@@ -46,27 +46,34 @@ func (s *server) work() {
 
 func (s *server) apply(batch []*pipe) {
 	for _, p := range batch {
-		p.busy = false
-		s.account(p)
-		if s.streams[p.key] != p && s.ended[p.key] != p {
-			continue // another one goes on with the stream
-		}
-		s.note(p)
-		switch j := &p.job; {
-		case j.err != nil:
-			s.refused(p)
-		case !p.opened:
-			s.opened(p)
-		default:
-			s.written(p)
-		}
-		if p.eof {
-			s.conclude(p)
+		if p.owed = p.out; !p.out {
+			s.done(p)
 		}
 	}
 	if batch != nil {
 		clear(batch)
 		s.spare = batch
+	}
+}
+
+// done takes in what the disk did for a stream.
+func (s *server) done(p *pipe) {
+	p.busy = false
+	s.account(p)
+	if s.streams[p.key] != p && s.ended[p.key] != p {
+		return // another one goes on with the stream
+	}
+	s.note(p)
+	switch j := &p.job; {
+	case j.err != nil:
+		s.refused(p)
+	case !p.opened:
+		s.opened(p)
+	default:
+		s.written(p)
+	}
+	if p.eof {
+		s.conclude(p)
 	}
 }
 
