@@ -29,7 +29,7 @@ func (b *bench) crowd(ctx context.Context) error {
 
 // fill starts idle containers until there are as many as are asked for, and looks at each number on the way.
 func (b *bench) fill(ctx context.Context, c contender.Detached) error {
-	if err := b.settle(ctx); err != nil {
+	if _, err := b.once(ctx, c); err != nil { // what daemons hold from their first start on is no dyno's
 		return err
 	}
 	empty, err := b.memory()

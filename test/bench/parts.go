@@ -51,14 +51,15 @@ type Runs struct {
 	AtOnce  []int `json:"at_once"` // starts at once
 	Idle    []int `json:"idle"`    // idle containers of which memory is read
 	Starts  int   `json:"starts"`  // beside idle ones, and of slugs that are on the host
+	Slug    int   `json:"slug"`    // megabytes of a large one
 }
 
 var (
-	full = Runs{Rounds: 40, Repeats: 3, AtOnce: []int{1, 4, 16, 64}, Idle: []int{1, 50, 100, 200}, Starts: 30}
-	few  = Runs{Rounds: 3, Repeats: 1, AtOnce: []int{1, 8}, Idle: []int{1, 8}, Starts: 3}
+	full = Runs{Rounds: 40, Repeats: 3, AtOnce: []int{1, 4, 16, 64}, Idle: []int{1, 50, 100, 200}, Starts: 30, Slug: 100}
+	few  = Runs{Rounds: 3, Repeats: 1, AtOnce: []int{1, 8}, Idle: []int{1, 8}, Starts: 3, Slug: 5}
 )
 
 func (r Runs) String() string {
-	return fmt.Sprintf("runs: %d rounds of single starts (ours %d times in each), %d of everything dear, %d starts beside idle ones and of slugs",
-		r.Rounds, oursInARound, r.Repeats, r.Starts)
+	return fmt.Sprintf("runs: %d rounds of single starts (ours %d times in each), %d of everything dear, %d starts beside idle ones and of slugs; a large slug has %d MB",
+		r.Rounds, oursInARound, r.Repeats, r.Starts, r.Slug)
 }

@@ -28,7 +28,7 @@ type Docker struct {
 
 // Docker starts it, without a network unless flags give it one, and waits until it answers.
 func (l *Lab) Docker(ctx context.Context, flags ...string) (*Docker, error) {
-	root, err := cached("docker", func(path string) error {
+	root, err := Cached("docker", func(path string) error {
 		return errors.Join(unpackPackage(ctx, path, "docker.io"), unpackPackage(ctx, path, "libdevmapper1.02.1"))
 	})
 	if err != nil {

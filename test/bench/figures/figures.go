@@ -28,9 +28,9 @@ const (
 	MainOf1  = "order to main, 1 running"
 	Main200  = "order to main, 200 running"
 	Recovery = "agent started until 200 adopted"
-	First    = "100 MB slug, first start"
-	Apply    = "100 MB slug, containerd's apply"
-	Second   = "100 MB slug, second start"
+	First    = "large slug, first start"
+	Apply    = "large slug, containerd's apply"
+	Second   = "large slug, second start"
 	Empty    = "empty slug"
 )
 
