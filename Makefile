@@ -4,13 +4,14 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 BUF     := go tool -modfile=tools/buf/go.mod buf
 LINT    := go tool -modfile=tools/lint/go.mod golangci-lint
 FUZZ    ?= 10s
+BENCH   ?=
 
 # A root shell without sbin would not find containerd's and nftables' commands.
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test deps-packages build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full test-packages \
-	bench-logs lint vet imports format \
+	deps-bench bench bench-logs fleet lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
 help: ## list the targets
@@ -21,6 +22,9 @@ deps: ## install what building and the demo need and is missing (apt, root)
 
 deps-test: ## install what the tests need besides (apt, root)
 	@tools/deps.sh test
+
+deps-bench: deps ## install what the comparison with others needs (apt, root)
+	@tools/deps.sh bench
 
 deps-packages: ## install what the tests of packages need (apt, root)
 	@tools/deps.sh packages
@@ -59,6 +63,12 @@ test-packages: deps-packages ## packages: reproducible, clean, installed into a 
 
 test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
 	go test -count=1 -v -timeout 50m ./test/exact -full
+
+bench: deps-bench ## starts, stops, memory and slugs beside ctr, Docker and podman, for 15 minutes; into build/ (root)
+	go run ./test/bench $(BENCH)
+
+fleet: ## what 1,000 simulated hosts cost a control plane, and how they come back to it; into build/
+	go run ./test/fleet
 
 bench-logs: deps-test ## what a log line costs, beside Docker and ctr, and the memory of 200 dynos; into build/ (root)
 	go run ./test/bench/logs

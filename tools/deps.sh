@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs with apt what building and the demo need and this machine lacks, with the argument "test" what the tests and
-# benchmarks need besides, with "packages" what the tests of packages need; says nothing if all is there. Whatever
+# Installs with apt what building and the demo need and this machine lacks, with the argument "test" what the tests
+# need besides, with "bench" what the comparison with others needs, with "packages" what the tests of packages need; says nothing if all is there. Whatever
 # provides a command will do: where Docker brought its own containerd, that one stays.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -29,6 +29,15 @@ if [ "${1:-}" = test ]; then
   need packer packer # checks the template of machine images
   need shellcheck shellcheck # and its script
   need gcc gcc # the race detector links with it
+  [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+fi
+
+if [ "${1:-}" = bench ]; then # Docker is unpacked there, not installed: its package would start a daemon
+  need podman podman
+  need crun crun
+  need iptables iptables # for the networks of both
+  [ -e /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+  need gcc gcc # compiles what is started
   [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 fi
 

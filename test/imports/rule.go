@@ -38,7 +38,7 @@ var rules = map[string][]string{
 	"cmd/dynoctl/orderfile":   {"proto"}, // the two send the same files
 	"cmd/dyno-init":           {"runtime"},
 
-	"test": {"agent", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd", "proto", "cmd/dynoctl/orderfile"},
+	"test": {"agent", "agent/agenttest", "agent/dyno", "agent/rendezvous", "agent/rpc", "agent/state", "runtime", "network", "logs", "systemd", "proto", "cmd/dynoctl/orderfile"},
 }
 
 // Broken lists the imports that the rule forbids, and the packages for which there is no rule, sorted. The graph

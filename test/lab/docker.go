@@ -12,17 +12,23 @@ import (
 	"time"
 )
 
-// Docker is a dockerd of the lab: unpacked from Debian's package and not installed, on the lab's containerd, without a
-// network and with everything below the lab.
+// DockerBridge are the flags of a dockerd that gives its containers a network.
+var DockerBridge = []string{"--bip", "10.97.0.1/16"}
+
+// dockerOffline are those of one that leaves the lab's host as it is.
+var dockerOffline = []string{"--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"}
+
+// Docker is a dockerd of the lab: unpacked from Debian's package and not installed, on the lab's containerd, with
+// everything below the lab.
 type Docker struct {
 	lab    *Lab
 	root   string // what was unpacked
 	daemon *exec.Cmd
 }
 
-// Docker starts it and waits until it answers.
-func (l *Lab) Docker(ctx context.Context) (*Docker, error) {
-	root, err := cached("docker", func(path string) error {
+// Docker starts it, without a network unless flags give it one, and waits until it answers.
+func (l *Lab) Docker(ctx context.Context, flags ...string) (*Docker, error) {
+	root, err := Cached("docker", func(path string) error {
 		return errors.Join(unpackPackage(ctx, path, "docker.io"), unpackPackage(ctx, path, "libdevmapper1.02.1"))
 	})
 	if err != nil {
@@ -34,10 +40,14 @@ func (l *Lab) Docker(ctx context.Context) (*Docker, error) {
 	}
 	d := &Docker{lab: l, root: root}
 	below := func(name string) string { return filepath.Join(l.dir, "docker", name) }
-	d.daemon = d.command("usr/sbin/dockerd", "--host", d.address(), "--containerd", containerd,
+	if len(flags) == 0 {
+		flags = dockerOffline
+	}
+	d.daemon = d.command(l.Host(), "usr/sbin/dockerd", append([]string{
+		"--host", d.address(), "--containerd", containerd,
 		"--data-root", below("data"), "--exec-root", filepath.Join(l.Run(), "docker"), "--pidfile", filepath.Join(l.Run(), "docker.pid"),
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false",
-		"--cgroup-parent", l.CgroupParent(), "--log-level", "warn")
+		"--ip6tables=false", "--userland-proxy=false", "--cgroup-parent", l.CgroupParent(), "--log-level", "warn",
+	}, flags...)...)
 	if err := os.MkdirAll(below("data"), 0o711); err != nil {
 		return nil, err
 	}
@@ -55,8 +65,13 @@ func (l *Lab) Docker(ctx context.Context) (*Docker, error) {
 
 func (d *Docker) address() string { return "unix://" + filepath.Join(d.lab.Run(), "docker.sock") }
 
-func (d *Docker) command(program string, args ...string) *exec.Cmd {
-	cmd := d.lab.Command(d.lab.Host(), append([]string{filepath.Join(d.root, program)}, args...)...)
+// Command is the client.
+func (d *Docker) Command(args ...string) *exec.Cmd {
+	return d.command("", "usr/bin/docker", append([]string{"--host", d.address()}, args...)...)
+}
+
+func (d *Docker) command(ns, program string, args ...string) *exec.Cmd {
+	cmd := d.lab.Command(ns, append([]string{filepath.Join(d.root, program)}, args...)...)
 	cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+filepath.Join(d.root, "lib/x86_64-linux-gnu"), "HOME="+d.lab.dir)
 	return cmd
 }
@@ -80,7 +95,7 @@ func (d *Docker) ready(ctx context.Context) error {
 
 // Run runs the client and returns what it wrote.
 func (d *Docker) Run(ctx context.Context, args ...string) (string, error) {
-	cmd := d.command("usr/bin/docker", append([]string{"--host", d.address()}, args...)...)
+	cmd := d.Command(args...)
 	var out, bad strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &bad
 	if err := cmd.Start(); err != nil {

@@ -26,7 +26,8 @@ import (
 // PlaneAddress is where the agent looks for its control plane, in the lab's outside.
 const PlaneAddress = lab.OutsideAddress + ":7071"
 
-const agentAddress = lab.HostAddress + ":7070"
+// AgentAddress is where the agent listens, in the lab's host.
+const AgentAddress = lab.HostAddress + ":7070"
 
 // patience bounds every wait for a process to come up or go away.
 const patience = 30 * time.Second
@@ -67,7 +68,7 @@ func (r *Rig) config(containerd string, stacks map[string]string) string {
 	fmt.Fprintf(&b, "[log]\nlevel = \"debug\"\nformat = \"json\"\n")
 	fmt.Fprintf(&b, "[containerd]\naddress = %q\nnamespace = %q\ncgroup_parent = %q\ninit = %q\n", containerd, r.Lab.Namespace(), r.Lab.CgroupParent(), filepath.Join(r.bin, "dyno-init"))
 	fmt.Fprintf(&b, "[api]\nlisten = %q\ncert = %q\nkey = %q\nca = %q\nallowed_clients = [\"plane\"]\n",
-		agentAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"))
+		AgentAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"))
 	fmt.Fprintf(&b, "[upstream]\naddress = %q\ncert = %q\nkey = %q\nca = %q\nserver_name = %q\nheartbeat = \"2s\"\n",
 		PlaneAddress, r.path("certs/agent.pem"), r.path("certs/agent-key.pem"), r.path("certs/ca.pem"), lab.OutsideAddress)
 	fmt.Fprintf(&b, "[artifacts]\nallow_file_urls = true\n[artifacts.stacks]\n")
@@ -233,7 +234,7 @@ func (r *Rig) Ctl(ctx context.Context, args ...string) (string, error) {
 // Order has the control plane send an order over TLS.
 func (r *Rig) Order(ctx context.Context, args ...string) (string, error) {
 	return r.Run(ctx, r.Lab.Outside(), "dynoplane", append([]string{
-		"order", "--agent", agentAddress,
+		"order", "--agent", AgentAddress,
 		"--cert", r.path("certs/plane.pem"), "--key", r.path("certs/plane-key.pem"), "--ca", r.path("certs/ca.pem"),
 	}, args...)...)
 }

@@ -1,0 +1,136 @@
+// Package slug makes large slugs as benchmarks need them, and has containerd unpack such a file in its own way.
+package slug
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/dynod/dynod/test/lab"
+)
+
+// What is in it: with the words below it is as compressible as a usual slug, and like one it is mostly small files.
+const (
+	filesOfMegabyte = 200
+	filesOfDir      = 40
+	meanSize        = 16_500 // of a file
+	vocabulary      = 1024
+	longestWord     = 11
+	timeOfGzip      = 4 // offset of a gzip header's time
+)
+
+// Made is a large slug, in build/cache.
+type Made struct {
+	File string
+}
+
+// Large makes one of about so many megabytes the first time, which takes some seconds. It holds test/apps/mark, and
+// files of words.
+func Large(ctx context.Context, megabytes int) (Made, error) {
+	mark, err := lab.Mark(ctx)
+	if err != nil {
+		return Made{}, err
+	}
+	file, err := lab.Cached(fmt.Sprintf("slug-%d-megabytes.tgz", megabytes), func(path string) error {
+		return write(path, mark, megabytes*filesOfMegabyte)
+	})
+	return Made{file}, err
+}
+
+func write(path, mark string, files int) error {
+	program, err := os.ReadFile(mark)
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	zw := gzip.NewWriter(out)
+	tw := tar.NewWriter(zw)
+	if err := add(tw, "./app/mark", 0o755, program); err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	words := words(random)
+	for n := range files {
+		text := prose(random, words, random.IntN(2*meanSize))
+		if err := add(tw, fmt.Sprintf("./app/lib/%d/%d.js", n/filesOfDir, n), 0o644, text); err != nil {
+			return err
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return err
+	}
+	if err := zw.Close(); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+func add(tw *tar.Writer, name string, mode int64, data []byte) error {
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data))}); err != nil {
+		return err
+	}
+	_, err := tw.Write(data)
+	return err
+}
+
+func words(random *rand.Rand) [][]byte {
+	all := make([][]byte, vocabulary)
+	for i := range all {
+		word := make([]byte, 2+random.IntN(longestWord-1))
+		for k := range word {
+			word[k] = 'a' + byte(random.IntN(26))
+		}
+		all[i] = append(word, ' ')
+	}
+	return all
+}
+
+// prose is size bytes of words.
+func prose(random *rand.Rand, words [][]byte, size int) []byte {
+	text := make([]byte, 0, size+longestWord+1)
+	for len(text) < size {
+		text = append(text, words[random.IntN(len(words))]...)
+	}
+	return text[:size]
+}
+
+// Variant writes the n-th of its like into dir: the same files under another checksum.
+func (m Made) Variant(dir string, n int) (file, sum string, err error) {
+	from, err := os.Open(m.File)
+	if err != nil {
+		return "", "", err
+	}
+	defer from.Close()
+	file = filepath.Join(dir, fmt.Sprintf("slug-large-%d.tgz", n))
+	to, err := os.Create(file)
+	if err != nil {
+		return "", "", err
+	}
+	defer to.Close()
+	hash := sha256.New()
+	header := make([]byte, timeOfGzip+4)
+	if _, err := io.ReadFull(from, header); err != nil {
+		return "", "", err
+	}
+	binary.LittleEndian.PutUint32(header[timeOfGzip:], uint32(n+1))
+	out := io.MultiWriter(to, hash)
+	if _, err := out.Write(header); err != nil {
+		return "", "", err
+	}
+	if _, err := io.Copy(out, from); err != nil {
+		return "", "", err
+	}
+	return file, hex.EncodeToString(hash.Sum(nil)), to.Sync()
+}

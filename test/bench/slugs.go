@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+	"github.com/dynod/dynod/test/bench/contender"
+	"github.com/dynod/dynod/test/bench/figures"
+	"github.com/dynod/dynod/test/bench/slug"
+)
+
+// slugs measures starts of a large slug: the first on the host, beside containerd's own way of unpacking the same,
+// and later ones, beside those of a slug with nothing in it but the application.
+func (b *bench) slugs(ctx context.Context) error {
+	large, err := slug.Large(ctx, b.runs.Slug)
+	if err != nil {
+		return err
+	}
+	var file, sum string
+	for n := range b.runs.Repeats {
+		if file, sum, err = large.Variant(b.lab.Dir(), n); err != nil {
+			return err
+		}
+		if err := b.unpack(ctx, file); err != nil {
+			return fmt.Errorf("containerd's apply: %w", err)
+		}
+		if err := b.slug(ctx, figures.First, contender.Slug(file, sum)); err != nil {
+			return err
+		}
+	}
+	for range b.runs.Starts {
+		if err := b.slug(ctx, figures.Second, contender.Slug(file, sum)); err != nil {
+			return err
+		}
+		if err := b.slug(ctx, figures.Empty, contender.Slug(b.rootfs.Slug, b.rootfs.Sum)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slug measures one start of a slug.
+func (b *bench) slug(ctx context.Context, figure string, a *dynodv1.Artifact) error {
+	ctx, cancel := limited(ctx)
+	defer cancel()
+	s, err := b.dynod.Order(ctx, a, &dynodv1.Command{Line: command})
+	if err != nil {
+		return err
+	}
+	t, err := watch(ctx, s)
+	if err != nil {
+		return err
+	}
+	b.figures.Add(figure, figures.Cold, t.main)
+	if _, err := s.Stop(ctx); err != nil {
+		return err
+	}
+	return b.settle(ctx)
+}
+
+// unpack has containerd unpack it.
+func (b *bench) unpack(ctx context.Context, file string) error {
+	ctx, cancel := limited(ctx)
+	defer cancel()
+	address, err := b.lab.Containerd(ctx)
+	if err != nil {
+		return err
+	}
+	took, err := slug.Apply(ctx, address, b.lab.Namespace()+"-ctr", file)
+	if err != nil {
+		return err
+	}
+	b.figures.Add(figures.Apply, figures.Ctr, took.Seconds())
+	return b.settle(ctx)
+}
