@@ -42,7 +42,7 @@ func TestFlagsReachTheirFields(t *testing.T) {
 		"number": "2000", "size": "2MiB", "duration": "7s", "boolean": "true", "network": "10.0.0.0/8",
 		"number list": "2000", "interface list": "other", "word list": "other", "address list": "10.0.0.2", "duration list": "7s", "image table": "s=/s.tar",
 	}
-	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "host.cloud": "ec2", "log.level": "error", "log.format": "text", "artifacts.min_free_percent": "20", "network.pool": "9", "host.warm_slots": "9"}
+	single := map[string]string{"host.first_uid": "70000", "host.user_namespace": "off", "host.cloud": "ec2", "containerd.runtime": "runc", "log.level": "error", "log.format": "text", "artifacts.min_free_percent": "20", "network.pool": "9", "host.warm_slots": "9"}
 	for _, kind := range []string{"spot_interruption", "rebalance", "maintenance", "lifecycle"} {
 		single["notices."+kind] = "drain"
 	}
