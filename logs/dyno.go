@@ -17,14 +17,15 @@ import (
 
 // dyno is what is known of one dyno's streams. Logs.mu guards it, except for platform.
 type dyno struct {
-	id       string
-	streams  [len(spool.Streams)]*stream // stream s is at s-1
-	saved    spool.Cursor                // durable
-	reached  reached                     // at the last trim
-	finished bool                        // no further life
-	removed  bool
-	changed  chan struct{} // closed and made anew when anything here changes
-	drains   []*drain      // receivers besides the upstream
+	id        string
+	streams   [len(spool.Streams)]*stream // stream s is at s-1
+	saved     spool.Cursor                // durable
+	reached   reached                     // at the last trim
+	untrimmed trouble                     // maintain's alone
+	finished  bool                        // no further life
+	removed   bool
+	changed   chan struct{} // closed and made anew when anything here changes
+	drains    []*drain      // receivers besides the upstream
 
 	waiting []*stream // for their turn to be shipped
 	share   *rate.Limiter

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -105,9 +106,11 @@ func (s *shipper) single(ctx context.Context, line Run) bool {
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
-	switch a, _, whole := s.send(ctx, s.number([]Run{lossOf(line)})); {
+	notice := lossOf(line)
+	switch a, _, whole := s.send(ctx, s.number([]Run{notice})); {
 	case whole:
 		s.stats.lost.Add(1)
+		s.stats.dropped.Add(line.LostLines - notice.LostLines) // it counts as lost alone
 		s.log.Warn("a log line is refused for good and left out", "dyno", line.Dyno, "stream", line.Stream.String(), "offset", line.Offset)
 		return true
 	case !refused(a):
@@ -117,12 +120,16 @@ func (s *shipper) single(ctx context.Context, line Run) bool {
 	return ctx.Err() == nil
 }
 
-// lossOf only tells that a line is lost.
+// lossOf only tells that a line is lost, with what was lost before it.
 func lossOf(line Run) Run {
-	return Run{
+	notice := Run{
 		Key: line.Key, Offset: line.End(), Time: line.Time,
 		Lost: line.Lost + int64(len(line.Text)), LostLines: line.LostLines, LostSince: line.LostSince,
 	}
+	if line.Lost == 0 || line.LostLines > 0 { // otherwise nobody counted those before
+		notice.LostLines += int64(bytes.Count(line.Text, []byte{'\n'}))
+	}
+	return notice
 }
 
 // bar keeps a stream from being sent for a while.

@@ -65,12 +65,16 @@ func (l *Logs) save(d *dyno) {
 		now.slowest, err = now.slowest.Nearest(c), errors.Join(err, problem)
 	}
 	if err == nil && now != l.reached(d) {
-		err = spool.Trim(l.dir(d.id), now.slowest, l.cfg.KeepBytes)
-		l.mu.Lock()
-		d.reached = now
-		l.mu.Unlock()
+		if err = spool.Trim(l.dir(d.id), now.slowest, l.cfg.KeepBytes); err == nil {
+			l.mu.Lock()
+			d.reached = now
+			l.mu.Unlock()
+		}
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone: removed meanwhile
+	if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+		err = nil
+	}
+	if d.untrimmed.begins(err) {
 		l.log.Warn("spool not trimmed", "dyno", d.id, "error", err)
 	}
 }

@@ -36,13 +36,18 @@ func TestPoison(t *testing.T) {
 			write(t, p.Stdout, "poison\n")
 			h.over(id, p)
 			h.over(other, q)
-			if got := r.of(id, logs.Stdout); len(withoutNotices(got.lines)) != 300 || got.lost != 3*7 {
-				t.Errorf("%d lines, lost %d", len(got.lines), got.lost)
+			got := r.of(id, logs.Stdout)
+			var lost int64
+			for _, l := range got.lines {
+				lost += l.LostLines
+			}
+			if len(withoutNotices(got.lines)) != 300 || got.lost != 3*7 || lost != 3 {
+				t.Errorf("%d lines, lost %d in %d bytes", len(got.lines), lost, got.lost)
 			}
 			if got := r.of(other, logs.Stdout); len(got.lines) != 300 || got.lost != 0 {
 				t.Errorf("another dyno: %d lines, lost %d", len(got.lines), got.lost)
 			}
-			if up, _ := h.Stats(); up.Lost != 3 || up.Errors == 0 != silent {
+			if up, _ := h.Stats(); up.Lost != 3 || up.Dropped != 0 || up.Errors == 0 != silent {
 				t.Errorf("stats: %+v", up)
 			}
 		})

@@ -133,7 +133,8 @@ type job struct {
 	writer *spool.Writer // nil: to be opened, and no more
 	hole   *spool.Lost   // to be counted after what is in the stage
 	until  int64         // where it ends
-	early  bool          // a hole that begins beyond the end is left for later
+	torn   bool          // a part of the stage is in it
+	early  bool          // a hole that begins beyond the end, or is torn, is left for later
 	ended  bool          // a life ended after that; false again when the writer knows
 	close  bool
 	count  bool // what the dyno has in the spool
@@ -168,7 +169,7 @@ func (j *job) open() error {
 	if err != nil {
 		return err
 	}
-	if j.early && (j.hole.From < 0 || j.hole.From > w.Offset()) {
+	if j.early && (j.torn || j.hole.From < 0 || j.hole.From > w.Offset()) {
 		return errors.Join(errEarly, w.Close())
 	}
 	if j.stage >= 0 {

@@ -19,6 +19,9 @@ func (h *hole) Take(pipe int, limit int64) (int64, error) {
 	return h.take(pipe, limit, -1, make([]byte, 3))
 }
 
+// Tear says that a part of a stage is in it.
+func (h *hole) Tear() { h.begin(h.From, true) }
+
 // Remove gives it up.
 func (h *hole) Remove() { h.remove() }
 
@@ -51,6 +54,9 @@ func (h *hole) Resume(size, tail, staged int64) bool {
 	h.size = size
 	return h.resume(tail, staged)
 }
+
+// NewStage makes a stage.
+func NewStage() (int, error) { return newStage() }
 
 // PayVisit stages what is in a pipe. The visit can be called off until it has the pipe's lock.
 func PayVisit(fd, stage int) (pay func() int64, callOff func() bool) {

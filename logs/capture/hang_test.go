@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
@@ -117,4 +118,63 @@ func TestStageOutlivesCapture(t *testing.T) {
 			t.Errorf("%q and %d bytes lost, %d ends", got.data, got.lost, got.ends)
 		}
 	}
+}
+
+// TestNewLifeWhileDiskIsLate: a new life has to wait for a disk that may only be late: of the old one nothing is lost.
+func TestNewLifeWhileDiskIsLate(t *testing.T) {
+	for try := 1; ; try++ {
+		if newLifeWhileDiskIsLate(t) {
+			return
+		}
+		if try == 10 {
+			t.Fatal("this machine is too slow to tell a late disk from one that hangs")
+		}
+	}
+}
+
+// newLifeWhileDiskIsLate is false if it took too long.
+func newLifeWhileDiskIsLate(t *testing.T) bool {
+	h := lab.NewHanging(t)
+	cfg := configured(t, func(c *capture.Config) { c.SpoolDir = filepath.Join(h.Dir, "spool") })
+	p := spawn(t, cfg, nil)
+	c, _ := p.dial()
+	id := uuid.NewString()
+	out, errs := begin(t, c, id)
+	spoolDir := filepath.Join(h.Backing, "spool")
+	say := func(text string) {
+		if _, err := unix.Write(out, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("before\n")
+	waitFor(t, "a file", func() bool { return len(readStream(t, spoolDir, id, spool.Stdout).data) == 7 })
+	h.Shut()
+	t.Cleanup(h.Open)
+	began := time.Now()
+	say("under way\n")
+	h.Hangs()
+	say("in the pipe\n")
+	_, _, err := do(t, c, capture.Message{Kind: capture.Open, ID: id})
+	if time.Since(began) > 800*time.Millisecond {
+		h.Open()
+		_, _ = unix.Close(out), unix.Close(errs)
+		return false
+	}
+	if !errdefs.IsUnavailable(err) {
+		t.Errorf("while the disk is late: %v", err)
+	}
+	h.Open()
+	waitFor(t, "a new life", func() bool {
+		_, fds, err := do(t, c, capture.Message{Kind: capture.Open, ID: id})
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return err == nil
+	})
+	_, _ = unix.Close(out), unix.Close(errs)
+	over(t, c, id)
+	if got := readStream(t, spoolDir, id, spool.Stdout); string(got.data) != "before\nunder way\nin the pipe\n" || got.lost != 0 {
+		t.Errorf("%q and %d bytes lost", got.data, got.lost)
+	}
+	return true
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
@@ -212,5 +214,39 @@ func TestVisitIsCalledOff(t *testing.T) {
 		if n := <-moved; (n == 0) != called {
 			t.Errorf("%d bytes are moved, called off: %v", n, called)
 		}
+	}
+}
+
+// TestForgottenPipe: a pipe that others still hold and write into wakes nobody once its dyno is forgotten.
+func TestForgottenPipe(t *testing.T) {
+	p := spawn(t, configured(t, nil), nil)
+	c, _ := p.dial()
+	id := uuid.NewString()
+	_, fds, err := do(t, c, capture.Message{Kind: capture.Open, ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := do(t, c, capture.Message{Kind: capture.Forget, ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(fds[0], []byte("nobody reads it\n")); err != nil {
+		t.Fatal(err)
+	}
+	woken := func() (n int) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
+		for _, path := range threads {
+			b, _ := os.ReadFile(path)
+			_, count, _ := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
+			var switches int
+			_, _ = fmt.Sscan(count, &switches)
+			n += switches
+		}
+		return n
+	}
+	time.Sleep(100 * time.Millisecond) // what is under way
+	before := woken()
+	time.Sleep(time.Second)
+	if n := woken() - before; n > 200 {
+		t.Errorf("it wakes capture: %d times in a second", n)
 	}
 }

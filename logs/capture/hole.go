@@ -30,6 +30,7 @@ type hole struct {
 	path    string
 	size    int64 // bytes discarded
 	counted int64 // of them, those that Lines counts
+	torn    bool  // a part of the stage may be in it: that is being discarded
 	stuck   bool  // its file takes no more: bytes are counted here alone, lines are not
 }
 
@@ -76,8 +77,8 @@ func loadHole(path string, buf []byte) (*hole, error) {
 func (h *hole) end() int64 { return h.From + h.size }
 
 // begin moves the hole in the stream.
-func (h *hole) begin(from int64) {
-	h.From = from
+func (h *hole) begin(from int64, torn bool) {
+	h.From, h.torn = from, torn
 	if h.fd >= 0 {
 		_ = h.record()
 	}
@@ -90,7 +91,7 @@ func (h *hole) resume(tail, staged int64) bool {
 		return false
 	}
 	if staged > 0 || h.From == unknown { // nothing of it is counted before the stage is empty
-		h.begin(max(h.From, tail+staged))
+		h.begin(max(h.From, tail+staged), false)
 	}
 	return true
 }
@@ -128,10 +129,15 @@ func (h *hole) count(buf []byte) error {
 	return err
 }
 
-// record writes what the size does not tell. A kill does not tear it: it lies in one page.
+// record writes what the size does not tell. A kill does not tear it: it lies in one page. Where a torn hole begins is
+// written as a number below unknown.
 func (h *hole) record() error {
 	b := make([]byte, 0, holeRecord)
-	for _, n := range []int64{h.From, h.Lines, h.Since.UnixNano(), h.counted} {
+	from := h.From
+	if h.torn {
+		from = unknown - 1 - from
+	}
+	for _, n := range []int64{from, h.Lines, h.Since.UnixNano(), h.counted} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
 	_, err := unix.Pwrite(h.fd, binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)), 0)
@@ -147,6 +153,9 @@ func (h *hole) parse(b []byte) bool {
 		n[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	h.From, h.Lines, h.Since, h.counted = n[0], n[1], time.Unix(0, n[2]), n[3]
+	if h.torn = h.From < unknown; h.torn {
+		h.From = unknown - 1 - h.From
+	}
 	return h.From >= unknown && h.Lines >= 0 && h.Lines <= h.counted && max(h.From, h.counted) < 1<<60
 }
 

@@ -98,8 +98,8 @@ func (s *server) visited(p *pipe) {
 	}
 }
 
-// empty discards what is in the stage. The position is written down first: should this capture die in between, the next
-// one knows by what is in the stage where the hole begins.
+// empty discards what is in the stage. That is written down first: should this capture die in between, the next one goes on
+// with it, because what is left comes after what is in the hole.
 func (s *server) empty(p *pipe) {
 	n, err := spool.Available(p.stage)
 	if err != nil || n == 0 {
@@ -107,10 +107,11 @@ func (s *server) empty(p *pipe) {
 	}
 	p.staged = 0
 	h := s.dig(p, p.place())
-	h.begin(p.place())
+	h.begin(p.place(), true)
 	for err == nil && n > 0 {
 		n, err = h.take(p.stage, n, s.null, s.buf)
 	}
+	h.begin(p.place(), false)
 }
 
 // dig gives the stream's hole; a new one begins at from.

@@ -19,7 +19,7 @@ func (s *server) submit(p *pipe) {
 	}
 	if p.hole != nil {
 		lost := p.hole.Lost
-		p.job.hole, p.job.until = &lost, p.hole.end()
+		p.job.hole, p.job.until, p.job.torn = &lost, p.hole.end(), p.hole.torn
 		p.job.early = p.lost && s.now.Sub(s.began) < adoption
 	}
 	if p.opened {
@@ -111,7 +111,7 @@ func (s *server) refused(p *pipe) {
 	p.retry = s.now.Add(recount)
 	p.due = p.due || p.job.ended
 	if p.opened {
-		p.end = p.job.writer.Offset()
+		p.end, p.staged = p.job.writer.Offset(), p.staged-p.job.moved
 	}
 	s.empty(p)
 	if !p.failing && !errors.Is(p.job.err, errEarly) {
@@ -124,6 +124,9 @@ func (s *server) refused(p *pipe) {
 func (s *server) opened(p *pipe) {
 	p.opened, p.end, p.staged = true, p.job.writer.Offset(), p.job.staged
 	p.due = p.due || p.fresh && p.place() > 0
+	if p.hole != nil && p.hole.torn {
+		s.empty(p)
+	}
 	if p.hole != nil && !p.hole.resume(p.end, p.staged) {
 		p.hole.remove()
 		p.hole = nil
