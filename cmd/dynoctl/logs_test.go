@@ -219,6 +219,18 @@ func TestLogsOnTerminal(t *testing.T) {
 	if n := strings.Count(coloured, "\x1b["); n != 2*len(strings.Split(strings.TrimSpace(coloured), "\n")) {
 		t.Errorf("got %d colour codes in %q, want two in each line", n, coloured)
 	}
+	colours := map[string]string{} // by process
+	for line := range strings.Lines(coloured) {
+		colour, rest, _ := strings.Cut(line, stampText)
+		process, _, _ := strings.Cut(rest, ":")
+		if before, known := colours[process]; known && before != colour {
+			t.Errorf("%s has the colours %q and %q", process, before, colour)
+		}
+		colours[process] = colour
+	}
+	if colours["app[web.1]"] == colours["heroku[web.1]"] {
+		t.Errorf("one colour for two processes: %q", colours)
+	}
 }
 
 // onTerminal gives what dynoctl writes to a terminal.
