@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
-	"sync"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/time/rate"
@@ -30,11 +27,7 @@ type dyno struct {
 	waiting []*stream // for their turn to be shipped
 	share   *rate.Limiter
 
-	platform struct {
-		sync.Mutex
-		writer *spool.Writer
-		closed bool
-	}
+	platform platform // has a lock of its own
 }
 
 type stream struct {
@@ -147,66 +140,19 @@ func (l *Logs) await(ctx context.Context, id string, done func(*dyno) bool) erro
 	}
 }
 
-// Platform appends one line to the dyno's platform stream. Newlines in text are written as \n.
-func (l *Logs) Platform(ctx context.Context, id string, at time.Time, text string) error {
-	if err := errors.Join(checkID(id), ctx.Err()); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	d := l.find(id)
-	l.mu.Unlock()
-	end, err := l.say(d, at, strings.ReplaceAll(text, "\n", `\n`)+"\n")
-	if err != nil {
-		return fmt.Errorf("write platform line: %w", err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := d.stream(Platform)
-	s.end = max(s.end, end)
-	l.announce(s)
-	d.tell()
-	return nil
-}
-
-func (l *Logs) say(d *dyno, at time.Time, text string) (int64, error) {
-	p := &d.platform
-	p.Lock()
-	defer p.Unlock()
-	if p.closed {
-		return 0, fmt.Errorf("dyno %s: %w", d.id, errdefs.ErrNotFound)
-	}
-	if p.writer == nil {
-		w, err := spool.OpenWriter(l.dir(d.id), Platform, spool.SegmentBytes(l.cfg.SpoolBytes))
-		if err != nil {
-			return 0, err
-		}
-		p.writer = w
-	}
-	err := p.writer.Append([]byte(text), at)
-	return p.writer.Offset(), err
-}
-
-// mute closes the platform stream's files; final: no line will be written any more.
-func (d *dyno) mute(final bool) {
-	p := &d.platform
-	p.Lock()
-	defer p.Unlock()
-	p.closed = p.closed || final
-	if p.writer != nil {
-		_ = p.writer.Close()
-	}
-	p.writer = nil
-}
-
 // Finish says that the dyno will have no further life: when its pipes have reached end of file, an unfinished last
 // line is complete and followers end. It may be called again.
 func (l *Logs) Finish(id string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if d := l.dynos[id]; d != nil {
+	d := l.dynos[id]
+	if d != nil {
 		d.finished = true
 		l.seal(d)
 		d.tell()
+	}
+	l.mu.Unlock()
+	if d != nil {
+		l.sealPlatform(d)
 	}
 }
 

@@ -23,6 +23,7 @@ func (l *Logs) maintain(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
+			l.sealPlatforms()
 			l.saveAll()
 		case <-l.kick:
 			l.saveFar()

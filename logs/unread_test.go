@@ -13,11 +13,14 @@ import (
 	"github.com/dynod/dynod/logs"
 )
 
-// complaints counts lines of a log.
-type complaints struct{ n atomic.Int64 }
+// complaints counts lines of a log that are about something.
+type complaints struct {
+	about string
+	n     atomic.Int64
+}
 
 func (c *complaints) Write(line []byte) (int, error) {
-	if strings.Contains(string(line), "unreadable") {
+	if strings.Contains(string(line), c.about) {
 		c.n.Add(1)
 	}
 	return len(line), nil
@@ -28,7 +31,7 @@ func (c *complaints) Write(line []byte) (int, error) {
 func TestSpoolThatCannotBeRead(t *testing.T) {
 	r, p := newReceiver(t), newPlex(t)
 	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA = p.ca })
-	var log complaints
+	log := complaints{about: "unreadable"}
 	h.end()
 	h.log = slog.NewTextHandler(&log, nil)
 	h.begin()

@@ -42,11 +42,14 @@ func (c *ctl) writeLine(name string, l *dynodv1.LogLine) error {
 	if c.terminal {
 		text = printable(text)
 	}
-	var loss string
+	var out string
 	if l.GetLostBytes() > 0 {
-		loss = c.prefix("dynod", name, l) + lossText(l) + "\n"
+		out = c.prefix("dynod", name, l) + lossText(l) + "\n"
 	}
-	_, err := fmt.Fprintf(c.out, "%s%s%s\n", loss, c.prefix(source(l.GetStream()), name, l), text)
+	if l.GetSize() > 0 { // otherwise it only tells what was lost
+		out += c.prefix(source(l.GetStream()), name, l) + text + "\n"
+	}
+	_, err := c.out.Write([]byte(out))
 	return err
 }
 
@@ -58,13 +61,18 @@ func source(s dynodv1.LogStream) string {
 	return "app"
 }
 
+// lossText says what is missing before a line. Without a count of lines nobody saw what it was: bytes are a bound then.
 func lossText(l *dynodv1.LogLine) string {
+	of := ""
 	for name, s := range streams {
 		if s == l.GetStream() {
-			return fmt.Sprintf("%d bytes of %s were dropped here", l.GetLostBytes(), name)
+			of = " of " + name
 		}
 	}
-	return fmt.Sprintf("%d bytes were dropped here", l.GetLostBytes())
+	if n := l.GetLostLines(); n > 0 {
+		return fmt.Sprintf("%d lines, %d bytes%s were dropped here", n, l.GetLostBytes(), of)
+	}
+	return fmt.Sprintf("part%s is missing here: at most %d bytes, how many lines is not known", of, l.GetLostBytes())
 }
 
 func (c *ctl) prefix(source, name string, l *dynodv1.LogLine) string {

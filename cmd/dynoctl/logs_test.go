@@ -25,11 +25,14 @@ func line(stream dynodv1.LogStream, size int64, text string) *dynodv1.LogLine {
 // wildLines are lines of an app that tries to steer the reader's terminal.
 func wildLines() []*dynodv1.LogLine {
 	lost := line(dynodv1.LogStream_LOG_STREAM_STDERR, 5, "oops")
-	lost.LostBytes = 17
+	lost.LostBytes, lost.LostLines = 17, 2
+	only := line(dynodv1.LogStream_LOG_STREAM_STDOUT, 0, "")
+	only.LostBytes = 18
 	return []*dynodv1.LogLine{
 		line(dynodv1.LogStream_LOG_STREAM_PLATFORM, 38, "State changed from starting to up"),
 		line(dynodv1.LogStream_LOG_STREAM_STDOUT, 7, "hel\tlo"),
 		lost,
+		only,
 		line(dynodv1.LogStream_LOG_STREAM_STDOUT, 16, "\x1b]0;x\a\r\xff\xc2\x9b é\u202e\ufffd"),
 		line(dynodv1.LogStream_LOG_STREAM_STDOUT, 3, "cut"),
 		line(dynodv1.LogStream_LOG_STREAM_STDOUT, 4, " off"),
@@ -45,18 +48,20 @@ func TestLogs(t *testing.T) {
 	want(t, run(t, a, "", "logs", "web.1"), 0, ""+
 		stampText+"heroku[web.1]: State changed from starting to up\n"+
 		stampText+"app[web.1]: hel\tlo\n"+
-		stampText+"dynod[web.1]: 17 bytes of stderr were dropped here\n"+
+		stampText+"dynod[web.1]: 2 lines, 17 bytes of stderr were dropped here\n"+
 		stampText+"app[web.1]: oops\n"+
+		stampText+"dynod[web.1]: part of stdout is missing here: at most 18 bytes, how many lines is not known\n"+
 		stampText+"app[web.1]: \x1b]0;x\a\r\xff\xc2\x9b é\u202e\ufffd\n"+
 		stampText+"app[web.1]: cut\n"+
 		stampText+"app[web.1]:  off\n"+
 		stampText+"app[web.1]: \xe9t\n", "")
 	want(t, run(t, a, "", "logs", "web.1", "--raw"), 0,
 		"State changed from starting to up\nhel\tlo\noops\n\x1b]0;x\a\r\xff\xc2\x9b é\u202e\ufffdcut off\xe9t\n",
-		"dynoctl: 17 bytes of stderr were dropped here\n")
+		"dynoctl: 2 lines, 17 bytes of stderr were dropped here\n"+
+			"dynoctl: part of stdout is missing here: at most 18 bytes, how many lines is not known\n")
 	a.change(func(w *world) { w.lines = w.lines[2:3] })
 	want(t, run(t, a, "", "logs", "web.1", "-o", "json"), 0, `{"stream":"LOG_STREAM_STDERR","offset":"0","size":"5",`+
-		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17","lostLines":"0"}`+"\n", "")
+		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17","lostLines":"2"}`+"\n", "")
 }
 
 func TestLogsAsks(t *testing.T) {
@@ -213,6 +218,18 @@ func TestLogsOnTerminal(t *testing.T) {
 	coloured := onTerminal(t, a, []string{"NO_COLOR=", "TERM=xterm"}, "logs", "web.1")
 	if n := strings.Count(coloured, "\x1b["); n != 2*len(strings.Split(strings.TrimSpace(coloured), "\n")) {
 		t.Errorf("got %d colour codes in %q, want two in each line", n, coloured)
+	}
+	colours := map[string]string{} // by process
+	for line := range strings.Lines(coloured) {
+		colour, rest, _ := strings.Cut(line, stampText)
+		process, _, _ := strings.Cut(rest, ":")
+		if before, known := colours[process]; known && before != colour {
+			t.Errorf("%s has the colours %q and %q", process, before, colour)
+		}
+		colours[process] = colour
+	}
+	if colours["app[web.1]"] == colours["heroku[web.1]"] {
+		t.Errorf("one colour for two processes: %q", colours)
 	}
 }
 

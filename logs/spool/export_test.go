@@ -1,6 +1,9 @@
 package spool
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // For the tests.
 var (
@@ -15,14 +18,9 @@ var (
 // Encode is what the file of a hole holds.
 func (l Lost) Encode() string { return l.encode() }
 
-// Drop goes on with the hole, or begins one, by n bytes.
+// Drop loses n bytes with so many lines.
 func (w *Writer) Drop(n, lines int64, now time.Time) {
-	hole := Lost{From: w.pos, Since: now}
-	if w.hole != nil {
-		hole = *w.hole
-	}
-	hole.Lines += lines
-	w.Skip(hole, w.pos+n)
+	w.Lose(append(make([]byte, n-lines), bytes.Repeat([]byte{'\n'}, int(lines))...), now)
 }
 
 // Settled tells whether everything is in the names.

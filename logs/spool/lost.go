@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -100,6 +101,16 @@ func (l Listing) lost(dir string, from, to int64) (lines int64, since time.Time,
 func (w *Writer) Skip(hole Lost, end int64) {
 	_ = w.release()
 	w.pos, w.hole = max(w.pos, end), &hole
+}
+
+// Lose has the stream go on as if p had been written: it is a hole, or more of the one that the stream ends with.
+func (w *Writer) Lose(p []byte, now time.Time) {
+	hole := Lost{From: w.pos, Since: now}
+	if w.hole != nil {
+		hole = *w.hole
+	}
+	hole.Lines += int64(bytes.Count(p, []byte{'\n'}))
+	w.Skip(hole, w.pos+int64(len(p)))
 }
 
 // settled tells whether every hole and every end of a life is in the names.

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,4 +129,24 @@ func TestBadSector(t *testing.T) {
 		}
 	}
 	expect(t, walk(t, r), "10 gap 10", `20 "abcdefghij"`)
+}
+
+// TestDiskFullWithinAppend: what is there of lines that the disk takes in part is not counted as missing.
+func TestDiskFullWithinAppend(t *testing.T) {
+	root.Needed(t)
+	disk := t.TempDir()
+	must(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { must(t, unix.Unmount(disk, unix.MNT_DETACH)) })
+	dir := filepath.Join(disk, "dyno")
+	w := openWriter(t, dir, 1<<20)
+	line := []byte(strings.Repeat("x", 999) + "\n")
+	if err := w.Append(bytes.Repeat(line, 100), noon); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("append: %v", err)
+	}
+	fi, err := os.Stat(filepath.Join(spool.Dir(dir, spool.Stdout), spool.FileName(0, ".seg")))
+	must(t, err)
+	must(t, unix.Mount("", disk, "", unix.MS_REMOUNT, "size=1m"))
+	must(t, w.Append([]byte("short\n"), noon))
+	there := fi.Size()
+	expectGap(t, dir, spool.Piece{Offset: there, Lost: 100_000 - there, Lines: 100 - there/1000, Since: noon})
 }

@@ -85,20 +85,29 @@ func (w *Writer) Splice(fd int, limit int64, now time.Time) (int64, error) {
 	return n, nil
 }
 
-// Append adds p, dated now. On an error part of it may be there, closed off by the end of a life.
+// Append adds p, dated now. After an error a part of it may be there; the rest is a hole, counted with its lines.
 func (w *Writer) Append(p []byte, now time.Time) error {
-	if err := w.ready(now); err != nil {
-		return err
-	}
-	n, err := w.file.WriteAt(p, w.pos-w.start)
-	w.grow(int64(n))
+	n, err := w.put(p, now)
 	if err != nil {
-		if n > 0 {
-			err = errors.Join(err, w.End())
-		}
-		return fmt.Errorf("write segment: %w", err)
+		w.Lose(p[n:], now)
 	}
-	return nil
+	return err
+}
+
+// put writes what it can of p.
+func (w *Writer) put(p []byte, now time.Time) (done int, err error) {
+	if err := w.ready(now); err != nil {
+		return 0, err
+	}
+	for done < len(p) {
+		n, err := unix.Pwrite(int(w.file.Fd()), p[done:], w.pos-w.start) // File.WriteAt forgets what it wrote before an error
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return done, fmt.Errorf("write segment: %w", err)
+		}
+		done += max(0, n)
+		w.grow(int64(max(0, n)))
+	}
+	return done, nil
 }
 
 // End marks that a life ended here. After an error it is marked before the stream's next byte, at the latest by Close.
@@ -106,7 +115,9 @@ func (w *Writer) End() error {
 	if w.file != nil && w.pos > w.start {
 		_ = w.release()
 	}
-	w.ends = append(w.ends, w.pos)
+	if n := len(w.ends); n == 0 || w.ends[n-1] != w.pos {
+		w.ends = append(w.ends, w.pos)
+	}
 	return w.settle()
 }
 

@@ -82,7 +82,7 @@ func TestRsyslog(t *testing.T) {
 	for batch := range 5 {
 		var frames []byte
 		for i := range 500 {
-			text := fmt.Sprintf("%d of %d: 9 <190>1 - - é\x1b[31m\t%s", i, batch, strings.Repeat("x", i*20))
+			text := fmt.Sprintf("%d of %d: 9 <190>1 - - é\x1b[31m\t\xff%s", i, batch, strings.Repeat("x", i*20))
 			frames, _ = syslog.AppendFrames(frames, origin, syslog.Message{Time: noon, Text: []byte(text)})
 			fmt.Fprintf(&want, "190 2026-01-02T14:04:05.678901+00:00 h1.example app web.1 %s\n", text)
 		}

@@ -139,9 +139,11 @@ func alike(a, b []byte) int {
 	return n
 }
 
-// Skip takes n bytes.
-func (r *Reader) Skip(n int64) {
+// Skip takes n bytes and tells how many newlines are among them.
+func (r *Reader) Skip(n int64) (lines int64) {
+	before := r.count.Lines
 	for n > 0 {
 		n -= int64(len(r.Take(n)))
 	}
+	return r.count.Lines - before
 }

@@ -126,12 +126,14 @@ func (a *account) shape(l *dynodv1.LogLine) error {
 	return nil
 }
 
-// content holds the bytes against what they must be; what was lost is skipped.
+// content holds the bytes against what they must be, and the count of lost lines against what is skipped.
 func (a *account) content(l *dynodv1.LogLine) error {
 	if a.want == nil {
 		return nil
 	}
-	a.want.Skip(l.GetLostBytes())
+	if lines := a.want.Skip(l.GetLostBytes()); lines != l.GetLostLines() {
+		return fmt.Errorf("%d lines are told as lost before %d, and %d are missing", l.GetLostLines(), l.GetOffset(), lines)
+	}
 	text := l.GetText()
 	if l.GetSize() > int64(len(text)) {
 		text = append(slices.Clip(text), '\n')

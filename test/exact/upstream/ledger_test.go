@@ -45,7 +45,8 @@ func pack(lines []*dynodv1.LogLine) (runs []*dynodv1.LogRun) {
 		text := append(slices.Clip(l.GetText()), '\n')[:l.GetSize()]
 		if r == nil || !follows(r, l) {
 			r = &dynodv1.LogRun{
-				DynoId: id, Stream: l.GetStream(), Offset: l.GetOffset(), Time: l.GetTime(), LostBytes: l.GetLostBytes(),
+				DynoId: id, Stream: l.GetStream(), Offset: l.GetOffset(), Time: l.GetTime(),
+				LostBytes: l.GetLostBytes(), LostLines: l.GetLostLines(),
 			}
 			runs = append(runs, r)
 		} else if later := l.GetTime().AsTime().Sub(r.GetTime().AsTime()); later > 0 {
@@ -70,8 +71,10 @@ func TestLedger(t *testing.T) {
 	}{
 		"nothing":        {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return l }, ""},
 		"twice":          {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return slices.Insert(l, at, l[at-9:at]...) }, ""},
-		"lost":           {lose(at, true), ""},
-		"lost untold":    {lose(at, false), "after"},
+		"lost":           {lose(at, true, 1), ""},
+		"lost untold":    {lose(at, false, 0), "after"},
+		"lines untold":   {lose(at, true, 0), "0 lines are told as lost"},
+		"lines too many": {lose(at, true, 2), "2 lines are told as lost"},
 		"reordered":      {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { l[at], l[at+1] = l[at+1], l[at]; return l }, "after"},
 		"other byte":     {edit(at, func(l *dynodv1.LogLine) { l.Text[0] ^= 1 }), "is wrong"},
 		"no newline":     {edit(at, func(l *dynodv1.LogLine) { l.Size-- }), "after"},
@@ -121,10 +124,11 @@ func TestMalformedRuns(t *testing.T) {
 	}
 }
 
-func lose(at int, told bool) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
+// lose leaves a whole line out and tells of it as so many.
+func lose(at int, told bool, lines int64) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
 	return func(l []*dynodv1.LogLine) []*dynodv1.LogLine {
 		if told {
-			l[at+1].LostBytes = l[at].GetSize()
+			l[at+1].LostBytes, l[at+1].LostLines = l[at].GetSize(), lines
 		}
 		return slices.Delete(l, at, at+1)
 	}
