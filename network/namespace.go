@@ -41,7 +41,7 @@ func openNamespace(dir string) (_ *namespace, err error) {
 		if err := mountSysfs(sysPath(dir)); err != nil {
 			return err
 		}
-		if _, err := apply(insideNamespace...); err != nil {
+		if err := disableIPv6(); err != nil {
 			return err
 		}
 		return s.connect()

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // setting is a value below /proc/sys/net, which the kernel resolves in the
@@ -100,9 +102,42 @@ func (s linkSettings) close() (err error) {
 	return err
 }
 
-// insideNamespace are the settings of a dyno's namespace, made before it has a
-// link: "all" covers the links it has already (lo), "default" those to come.
-var insideNamespace = []setting{
-	{"ipv6/conf/all/disable_ipv6", "1"},
-	{"ipv6/conf/default/disable_ipv6", "1"},
+// disableIPv6 turns IPv6 off in the calling thread's namespace, for the links that it
+// has and for those to come. The way there is by a proc file system of its own: in
+// that of the host the kernel would compare the entries of every namespace first.
+func disableIPv6() error {
+	proc, err := openProc()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(proc)
+	file, err := unix.Openat(proc, "sys/net/ipv6/conf/all/disable_ipv6", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without IPv6
+	}
+	if err != nil {
+		return fmt.Errorf("open kernel setting: %w", err)
+	}
+	defer unix.Close(file)
+	if _, err := unix.Write(file, []byte("1")); err != nil {
+		return fmt.Errorf("turn IPv6 off: %w", err)
+	}
+	return nil
+}
+
+// openProc opens a new proc file system that is nowhere to be seen.
+func openProc() (int, error) {
+	made, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("open proc file system: %w", err)
+	}
+	defer unix.Close(made)
+	if err := unix.FsconfigCreate(made); err != nil {
+		return -1, fmt.Errorf("make proc file system: %w", err)
+	}
+	proc, err := unix.Fsmount(made, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("mount proc file system: %w", err)
+	}
+	return proc, nil
 }
