@@ -64,7 +64,7 @@ func (p ThirdParty) Slug(ctx context.Context) (file, sum string, err error) {
 func httpServer(page string) func(context.Context) (map[string]File, error) {
 	return func(ctx context.Context) (map[string]File, error) {
 		const pkg = "http-server@14.1.1"
-		dir, err := cached("npm-"+pkg, func(path string) error { return installNPM(ctx, path, pkg) })
+		dir, err := Cached("npm-"+pkg, func(path string) error { return installNPM(ctx, path, pkg) })
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +87,7 @@ func installNPM(ctx context.Context, dir, pkg string) error {
 // webfs is Debian's package of a small web server in C, and a page.
 func webfs(page string) func(context.Context) (map[string]File, error) {
 	return func(ctx context.Context) (map[string]File, error) {
-		dir, err := cached("webfs", func(path string) error { return unpackPackage(ctx, path, "webfs") })
+		dir, err := Cached("webfs", func(path string) error { return unpackPackage(ctx, path, "webfs") })
 		if err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func Image(ctx context.Context, files map[string]File, config v1.Config) (string
 		return "", fmt.Errorf("make image: %w", err)
 	}
 	name := "image-" + hex.EncodeToString(sum.Sum(nil))[:16] + ".tar"
-	return cached(name, func(path string) error {
+	return Cached(name, func(path string) error {
 		return writeImage(path, "image", config, func(w io.Writer) error { return writeTar(w, all) })
 	})
 }

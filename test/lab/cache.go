@@ -23,9 +23,9 @@ func repository() (string, error) {
 	return "", errors.New("find repository: no go.mod above the working directory")
 }
 
-// cached returns <repository>/build/cache/<name>, made by build the first time. Of several who ask for the same at
+// Cached returns <repository>/build/cache/<name>, made by build the first time. Of several who ask for the same at
 // once, also from other processes, one builds and the others wait. What build leaves unfinished is never seen.
-func cached(name string, build func(path string) error) (string, error) {
+func Cached(name string, build func(path string) error) (string, error) {
 	repo, err := repository()
 	if err != nil {
 		return "", err

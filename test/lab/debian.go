@@ -32,7 +32,7 @@ func DebianStack(ctx context.Context, name string, packages ...string) (string, 
 	packages = slices.Sorted(slices.Values(packages))
 	sum := sha256.Sum256([]byte(release + " " + strings.Join(packages, " ")))
 	file := fmt.Sprintf("stack-%s-%s.tar", name, hex.EncodeToString(sum[:8]))
-	return cached(file, func(path string) error { return buildDebian(ctx, path, name, release, packages) })
+	return Cached(file, func(path string) error { return buildDebian(ctx, path, name, release, packages) })
 }
 
 // debianRelease is the code name of the machine's own release, as a package taken from its mirror must fit the stack.

@@ -22,7 +22,7 @@ type Docker struct {
 
 // Docker starts it and waits until it answers.
 func (l *Lab) Docker(ctx context.Context) (*Docker, error) {
-	root, err := cached("docker", func(path string) error {
+	root, err := Cached("docker", func(path string) error {
 		return errors.Join(unpackPackage(ctx, path, "docker.io"), unpackPackage(ctx, path, "libdevmapper1.02.1"))
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func ImageOn(stack string, files map[string]File, config v1.Config) (v1.Image, e
 
 // open is the image in an archive that this package made, unpacked beside it.
 func open(archive string) (v1.Image, error) {
-	dir, err := cached(filepath.Base(archive)+".layout", func(path string) error {
+	dir, err := Cached(filepath.Base(archive)+".layout", func(path string) error {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ var pythonPackages = []string{
 
 // radicale is the program's own files.
 func radicale(ctx context.Context) (map[string]File, error) {
-	dir, err := cached("radicale", func(path string) error { return unpackPackage(ctx, path, "python3-radicale") })
+	dir, err := Cached("radicale", func(path string) error { return unpackPackage(ctx, path, "python3-radicale") })
 	if err != nil {
 		return nil, err
 	}

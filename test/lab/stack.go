@@ -40,7 +40,7 @@ func SmallStack(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make small stack: %w", err)
 	}
 	name := "stack-small-" + hex.EncodeToString(sum.Sum(nil))[:16] + ".tar"
-	return cached(name, func(path string) error {
+	return Cached(name, func(path string) error {
 		return writeImage(path, "small", stackConfig, func(w io.Writer) error { return writeTar(w, files) })
 	})
 }
