@@ -28,14 +28,13 @@ func TestHost(t *testing.T) {
 			{"reboot", (*stage).reboots},
 			{"power", (*stage).powerCuts},
 		} {
-			if !t.Run(part.name, func(t *testing.T) {
-				here := *s
-				here.t = t
-				part.test(&here)
-				s.number = here.number
-			}) {
+			passed := t.Run(part.name, func(t *testing.T) {
+				s.t = t
+				part.test(s)
+			})
+			if s.t = t; !passed {
 				journal(t, s.host)
-				return
+				s.sweep()
 			}
 		}
 	})

@@ -42,6 +42,8 @@ func each(t *testing.T, test func(t *testing.T, image host.Image)) {
 		t.Run(name, func(t *testing.T) {
 			image, err := host.Build(t.Context(), name)
 			check(t, err)
+			_, err = packages() // before a host needs the processors
+			check(t, err)
 			test(t, image)
 		})
 	}

@@ -126,7 +126,7 @@ func (s *stage) reboots() {
 // clean checks that no dyno has left anything on the host but its record and its output.
 func (s *stage) clean() {
 	s.t.Helper()
-	s.until("keep", "ls /sys/fs/cgroup/dynos.slice/dynos.service | grep -v '\\.'")
-	s.until("", "ctr -n dynod tasks ls -q; ctr -n dynod containers ls -q")
-	s.until("", "pgrep dyno-init")
+	for _, left := range []string{"ls /sys/fs/cgroup/dynos.slice/dynos.service", "ctr -n dynod tasks ls -q", "ctr -n dynod containers ls -q", "findmnt -rn", "ls /run/netns /run/dynod"} {
+		s.until("", "%s 2>/dev/null | grep %s", left, ours)
+	}
 }

@@ -28,7 +28,7 @@ func (s *stage) speak(many int) (all []speaker) {
 	s.t.Helper()
 	for range many {
 		seed := rand.Uint64N(1 << 60)
-		o := s.order("gen", "./gen numbered", rig.Env("SEED", strconv.FormatUint(seed, 10)), rig.Env("RATE", strconv.Itoa(rate)))
+		o := s.order("gen", "./gen numbered", quota(32), rig.Env("SEED", strconv.FormatUint(seed, 10)), rig.Env("RATE", strconv.Itoa(rate)))
 		for i, stream := range streams {
 			s.plane.Expect(upstream.Key{Dyno: o.GetHeader().GetDynoId(), Stream: stream}, seed+uint64(i))
 		}

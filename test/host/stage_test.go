@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -148,7 +149,7 @@ func (s *stage) run(format string, args ...any) string {
 	return strings.TrimSpace(out)
 }
 
-// number asks for one.
+// count gives the number that a command says.
 func (s *stage) count(format string, args ...any) int64 {
 	s.t.Helper()
 	out := s.run(format, args...)
@@ -157,16 +158,21 @@ func (s *stage) count(format string, args ...any) int64 {
 	return n
 }
 
-// until waits until a command on the host says what is wanted.
+// until waits until a command on the host says what is wanted. It asks seldom, as the host has other things to do.
 func (s *stage) until(want, format string, args ...any) {
 	s.t.Helper()
-	var last host.Result
-	err := rig.Await(bounded(s.t, patience), fmt.Sprintf(format, args...), func() (ok bool, err error) {
-		last, err = s.host.Try(s.t.Context(), fmt.Sprintf(format, args...))
-		return strings.TrimSpace(last.Out) == want, err
-	})
-	if err != nil {
-		s.t.Fatalf("%v; it says %+v, want %q", err, last, want)
+	ctx := bounded(s.t, patience)
+	for {
+		r, err := s.host.Try(ctx, fmt.Sprintf(format, args...))
+		check(s.t, err)
+		if strings.TrimSpace(r.Out) == want {
+			return
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			s.t.Fatalf("%s: %+v, want %q", fmt.Sprintf(format, args...), r, want)
+		}
 	}
 }
 
@@ -182,10 +188,13 @@ func (s *stage) install(version string) {
 
 func (s *stage) api() dynodv1.AgentServiceClient { return dynodv1.NewAgentServiceClient(s.conn) }
 
+// ours is what the ids of the tests' dynos begin with.
+const ours = "d4a70000"
+
 // order is a start order for a slug that lies on the host.
 func (s *stage) order(slug, command string, change ...rig.Change) *dynodv1.StartDynoRequest {
 	s.number++
-	id := fmt.Sprintf("d4a70000-0000-4000-8000-%012d", s.number)
+	id := fmt.Sprintf("%s-0000-4000-8000-%012d", ours, s.number)
 	o := rig.SlugOrder(id, "host", fmt.Sprintf("worker.%d", s.number), command, "/srv/"+slug+".tgz", s.slugs[slug], change...)
 	return o
 }
@@ -224,4 +233,13 @@ func (s *stage) list() []*dynodv1.Dyno {
 	out, err := s.api().ListDynos(bounded(s.t, patience), &dynodv1.ListDynosRequest{}, grpc.WaitForReady(true))
 	check(s.t, err)
 	return out.GetDynos()
+}
+
+// sweep stops what a part that has failed has left.
+func (s *stage) sweep() {
+	for _, d := range s.list() {
+		if ended := d.GetPhase() >= dynodv1.Phase_PHASE_DOWN && d.GetPid() == 0; !ended {
+			s.stop(d.GetId())
+		}
+	}
 }
