@@ -5,13 +5,14 @@ BUF     := go tool -modfile=tools/buf/go.mod buf
 LINT    := go tool -modfile=tools/lint/go.mod golangci-lint
 FUZZ    ?= 10s
 BENCH   ?=
+RELEASE ?= all
 
 # A root shell without sbin would not find containerd's and nftables' commands.
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test deps-packages build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full test-packages \
-	deps-bench bench bench-logs fleet lint vet imports format \
+.PHONY: help deps deps-test deps-packages deps-host deps-bench build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
+	test-packages test-host bench bench-logs fleet lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
 help: ## list the targets
@@ -28,6 +29,9 @@ deps-bench: deps ## install what the comparison with others needs (apt, root)
 
 deps-packages: ## install what the tests of packages need (apt, root)
 	@tools/deps.sh packages
+
+deps-host: deps-test ## install what virtual hosts need besides (apt, root)
+	@tools/deps.sh host
 
 build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -60,6 +64,9 @@ test-logs: deps-test ## no log line lost, none doubled, over some kills and outa
 
 test-packages: deps-packages ## packages: reproducible, clean, installed into a Debian, upgraded, removed, purged (root)
 	go test -count=1 -timeout 20m ./test/packages
+
+test-host: deps-host ## acceptance on virtual hosts with systemd: RELEASE=all, bookworm, trixie or forky; PART=-part is the short one (root)
+	go test -count=1 -v -timeout 6h ./test/host -release $(RELEASE) $(PART)
 
 test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
 	go test -count=1 -v -timeout 50m ./test/exact -full

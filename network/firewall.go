@@ -75,7 +75,7 @@ func (n *Network) table(dynos []dyno) table {
 // runNft loads text in the calling thread's network namespace. A child inherits
 // that from the thread that forks it.
 func runNft(ctx context.Context, text *bytes.Buffer) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = text

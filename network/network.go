@@ -28,8 +28,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// callTimeout bounds one request to the kernel, and one load of the table.
-const callTimeout = 10 * time.Second
+const (
+	// callTimeout bounds one request to the kernel.
+	callTimeout = 10 * time.Second
+	// loadTimeout bounds one load of the table: the first after a boot brings modules from a disk that may be slow.
+	loadTimeout = 30 * time.Second
+)
 
 // Network sets up and tears down the networks of dynos within one host network
 // namespace: the one that the thread calling New was in. All methods may be

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the packages of one version, deb and rpm for each architecture, into a directory. Two builds of a commit are
 # the same bytes: no directory, clock, user or umask gets in.
-# Usage: build.sh VERSION DIRECTORY; the time of everything is SOURCE_DATE_EPOCH, or else the commit's.
+# Usage: build.sh VERSION DIRECTORY; the time of everything is SOURCE_DATE_EPOCH, or else the commit's; ARCHES may name one
+# architecture alone.
 set -euo pipefail
 
 out=$(realpath -m "$2")
@@ -10,6 +11,7 @@ export VERSION=$1 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%
 export GOFLAGS="-trimpath -buildvcs=false" CGO_ENABLED=0 LC_ALL=C TZ=UTC PACKAGE_VERSION
 PACKAGE_VERSION=$(packaging/version.sh "$VERSION" "$SOURCE_DATE_EPOCH")
 unset DYNOD_SOCKET # would be a default in the man pages
+ARCHES=${ARCHES:-amd64 arm64}
 umask 022
 
 compile() {
@@ -59,10 +61,10 @@ rm -rf "$out"
 mkdir -p "$out"
 STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
-for ARCH in amd64 arm64; do compile && bill && notices; done
+for ARCH in $ARCHES; do compile && bill && notices; done
 describe "$STAGE/$(go env GOHOSTARCH)"
 changelog
-for ARCH in amd64 arm64; do
+for ARCH in $ARCHES; do
   sed "s|\${STAGE}|$STAGE|; s|\${ARCH}|$ARCH|" packaging/nfpm.yaml >"$STAGE/nfpm.yaml" # nfpm expands some fields only
   for format in deb rpm; do
     go tool -modfile=tools/nfpm/go.mod nfpm package --config "$STAGE/nfpm.yaml" --packager $format --target "$out"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs with apt what building and the demo need and this machine lacks, with the argument "test" what the tests
-# need besides, with "bench" what the comparison with others needs, with "packages" what the tests of packages need; says nothing if all is there. Whatever
-# provides a command will do: where Docker brought its own containerd, that one stays.
+# need besides, with "bench" what the comparison with others needs, with "packages" what the tests of packages need, with
+# "host" what virtual hosts need; says nothing if all is there. Whatever provides a command will do: where Docker brought its
+# own containerd, that one stays.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -49,6 +50,13 @@ if [ "${1:-}" = packages ]; then
   need man man-db
   need mmdebstrap mmdebstrap
   need systemd-analyze systemd
+fi
+
+if [ "${1:-}" = host ]; then
+  need qemu-system-x86_64 qemu-system-x86
+  need qemu-img qemu-utils
+  need mmdebstrap mmdebstrap
+  need mkfs.ext4 e2fsprogs
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
