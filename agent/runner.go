@@ -185,7 +185,11 @@ func (r *runner) obey(ctx context.Context, o order) {
 func (r *runner) change(ctx context.Context, next dyno.Record) error {
 	before, shown := r.rec, r.rec.Shown()
 	next.Revision = before.Revision + 1
-	err := r.Store.Save(next)
+	keep := r.Store.Note
+	if next.Weighs(before) {
+		keep = r.Store.Save
+	}
+	err := keep(next)
 	r.rec = next
 	r.Meter.Moved(before, next)
 	if next.Shown() != shown {

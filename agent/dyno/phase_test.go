@@ -40,6 +40,36 @@ func TestPhasesThatMayFollow(t *testing.T) {
 	}
 }
 
+func TestWhatOutlivesTheHostWeighs(t *testing.T) {
+	up := dyno.Record{Phase: dyno.Up, Generation: 1, Stop: nil}
+	for name, c := range map[string]struct {
+		change func(*dyno.Record)
+		weighs bool
+	}{
+		"launched":     {func(r *dyno.Record) { r.Started, r.Lives = noon, 1 }, false},
+		"released":     {func(r *dyno.Record) { r.Released = true }, false},
+		"killed":       {func(r *dyno.Record) { r.Killed, r.KilledFor = noon, dyno.R15 }, false},
+		"phase":        {func(r *dyno.Record) { r.Phase = dyno.Crashed }, true},
+		"order":        {func(r *dyno.Record) { r.Generation = 2 }, true},
+		"stop":         {func(r *dyno.Record) { r.Stop = &dyno.Stop{} }, true},
+		"exit":         {func(r *dyno.Record) { r.Exit = &dyno.Exit{} }, true},
+		"client":       {func(r *dyno.Record) { r.Client.Came = noon }, true},
+		"acknowledged": {func(r *dyno.Record) { r.Reported = true }, true},
+	} {
+		next := up
+		c.change(&next)
+		if next.Weighs(up) != c.weighs {
+			t.Errorf("%s: weighs %t", name, !c.weighs)
+		}
+	}
+	stopping := dyno.Record{Phase: dyno.Stopping, Stop: &dyno.Stop{}}
+	sent := stopping
+	sent.Stop = &dyno.Stop{Sent: true}
+	if sent.Weighs(stopping) {
+		t.Error("SIGTERM that went out weighs")
+	}
+}
+
 func TestExited(t *testing.T) {
 	backoff := dyno.Policy{Backoff: true, Delays: []time.Duration{0, time.Minute}, ResetAfter: time.Hour}
 	tests := map[string]struct {

@@ -62,6 +62,13 @@ func New(id string, generation int64, slot int, bootID string, s Spec, at time.T
 	return Record{ID: id, Generation: generation, Slot: slot, BootID: bootID, Spec: s, Phase: Starting, Since: at, Accepted: at}
 }
 
+// Weighs says whether a change must outlive the host's going down. What else changes is of dynos that run: it would be of no use
+// after that.
+func (r Record) Weighs(before Record) bool {
+	return r.Phase != before.Phase || r.Generation != before.Generation || (r.Stop == nil) != (before.Stop == nil) ||
+		r.Exit != before.Exit || r.Client != before.Client || r.Reported != before.Reported
+}
+
 // To is the record in another phase. The error says that this phase cannot follow.
 func (r Record) To(p Phase, at time.Time) (Record, error) {
 	if err := r.Phase.mayBecome(p); err != nil {

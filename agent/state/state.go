@@ -1,6 +1,7 @@
 // Package state keeps what must survive a restart of the agent: one JSON file a dyno on disk, which an operator can
-// read, and beside it on tmpfs the secret part of the order. A record is durable when Save returns. The package never
-// repairs or removes a file that it cannot read.
+// read, and beside it on tmpfs the secret part of the order. A record is durable when Save returns. One that Note has
+// written is on tmpfs, newer than that on disk, and gone when the host goes down. The package never repairs or removes a file
+// that it cannot read.
 package state
 
 import (
@@ -22,7 +23,10 @@ import (
 const version = 1
 
 // Store is a pair of directories. Calls for one id must not overlap; its runner sees to that.
-type Store struct{ records, secrets string }
+type Store struct {
+	records, secrets string
+	names            *syncs // of records
+}
 
 // Open makes the directories (0700) where they are missing. The secrets' one must lie on tmpfs: elsewhere it is an error.
 func Open(records, secrets string) (*Store, error) {
@@ -38,7 +42,7 @@ func Open(records, secrets string) (*Store, error) {
 	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
 		return nil, fmt.Errorf("%s is not on tmpfs: configuration values would reach a disk", secrets)
 	}
-	s := &Store{records, secrets}
+	s := &Store{records: records, secrets: secrets, names: newSyncs(func() error { return syncDir(records) })}
 	return s, s.sweep()
 }
 
@@ -69,6 +73,9 @@ func (s *Store) Add(r dyno.Record) error {
 	if err := os.WriteFile(s.secret(r.ID), data, 0o600); err != nil {
 		return fmt.Errorf("write secret: %w", err)
 	}
+	if err := os.Remove(s.noted(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove note of an earlier generation: %w", err)
+	}
 	if err := s.Save(r); err != nil {
 		return errors.Join(err, s.Remove(r.ID))
 	}
@@ -77,20 +84,44 @@ func (s *Store) Add(r dyno.Record) error {
 
 // Save writes a record, whole or not at all; it is on the disk when Save returns.
 func (s *Store) Save(r dyno.Record) error {
-	data, err := json.MarshalIndent(file{version, r}, "", "  ")
+	data, err := encode(r)
 	if err != nil {
-		return fmt.Errorf("encode record: %w", err)
+		return err
 	}
-	if err := renameio.WriteFile(s.record(r.ID), append(data, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(s.record(r.ID), data, 0o600); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
-	return syncDir(s.records)
+	return s.names.do()
+}
+
+// Note writes a record that an earlier Save or Add must have put on the disk, for later processes of this boot.
+func (s *Store) Note(r dyno.Record) error {
+	data, err := encode(r)
+	if err != nil {
+		return err
+	}
+	partial := s.noted(r.ID) + ".partial"
+	if err := os.WriteFile(partial, data, 0o600); err != nil {
+		return fmt.Errorf("note record: %w", err)
+	}
+	if err := os.Rename(partial, s.noted(r.ID)); err != nil {
+		return fmt.Errorf("note record: %w", err)
+	}
+	return nil
+}
+
+func encode(r dyno.Record) ([]byte, error) {
+	data, err := json.MarshalIndent(file{version, r}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	return append(data, '\n'), nil
 }
 
 // Remove forgets a dyno. Nil when nothing is there.
 func (s *Store) Remove(id string) error {
 	var errs []error
-	for _, path := range []string{s.record(id), s.secret(id)} {
+	for _, path := range []string{s.record(id), s.noted(id), s.secret(id)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove state: %w", err))
 		}
@@ -121,33 +152,39 @@ func (s *Store) Load() ([]Entry, error) {
 
 func (s *Store) load(id string) Entry {
 	e := Entry{ID: id}
-	data, err := os.ReadFile(s.record(id))
-	if err != nil {
-		e.Err = err
+	if e.Record, e.Err = read(s.record(id), id); e.Err != nil {
 		return e
 	}
-	var f file
-	switch err := json.Unmarshal(data, &f); {
-	case err != nil:
-		e.Err = fmt.Errorf("damaged record: %w", err)
-	case f.Version > version:
-		e.Err = fmt.Errorf("record of version %d, this agent knows %d", f.Version, version)
-	case f.ID != id || f.Phase == "" || dyno.ValidateHeader(f.ID, f.Generation) != nil:
-		e.Err = errors.New("damaged record: fields are missing")
+	if noted, err := read(s.noted(id), id); err == nil && noted.Revision > e.Record.Revision {
+		e.Record = noted
 	}
-	if e.Err != nil {
-		return e
-	}
-	e.Record = f.Record
-	if data, err = os.ReadFile(s.secret(id)); err == nil {
+	if data, err := os.ReadFile(s.secret(id)); err == nil {
 		e.Secret = json.Unmarshal(data, &e.Record.Spec.Secret) == nil
 	}
 	e.Record.Spec.Secret.Gone = !e.Secret
 	return e
 }
 
+func read(path, id string) (dyno.Record, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return dyno.Record{}, err
+	}
+	var f file
+	switch err := json.Unmarshal(data, &f); {
+	case err != nil:
+		return f.Record, fmt.Errorf("damaged record: %w", err)
+	case f.Version > version:
+		return f.Record, fmt.Errorf("record of version %d, this agent knows %d", f.Version, version)
+	case f.ID != id || f.Phase == "" || dyno.ValidateHeader(f.ID, f.Generation) != nil:
+		return f.Record, errors.New("damaged record: fields are missing")
+	}
+	return f.Record, nil
+}
+
 func (s *Store) record(id string) string { return filepath.Join(s.records, id+".json") }
 func (s *Store) secret(id string) string { return filepath.Join(s.secrets, id+".json") }
+func (s *Store) noted(id string) string  { return filepath.Join(s.secrets, id+".record") }
 
 // syncDir makes a rename in dir durable.
 func syncDir(dir string) error {

@@ -1,10 +1,13 @@
 package state_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,6 +68,68 @@ func TestWhatIsAddedIsLoaded(t *testing.T) {
 	if got, _ := store.Load(); len(got) != 0 {
 		t.Errorf("left after Remove: %+v", got)
 	}
+}
+
+func TestANoteIsNewerUntilReboot(t *testing.T) {
+	store, records, secrets := open(t)
+	phase := func() dyno.Phase {
+		got, err := store.Load()
+		if err != nil || len(got) != 1 || got[0].Err != nil || !got[0].Secret {
+			t.Fatalf("%+v %v", got, err)
+		}
+		return got[0].Record.Phase
+	}
+	old, noted, saved := record(), record(), record()
+	noted.Revision, noted.Phase = 1, dyno.Up
+	saved.Revision, saved.Phase = 2, dyno.Stopping
+	if err := errors.Join(store.Add(old), store.Note(noted)); err != nil || phase() != dyno.Up {
+		t.Errorf("after a note: %s %v", phase(), err)
+	}
+	onDisk, err := os.ReadFile(filepath.Join(records, id+".json"))
+	if err != nil || !strings.Contains(string(onDisk), `"starting"`) {
+		t.Errorf("the note is on disk: %s %v", onDisk, err)
+	}
+	if err := store.Save(saved); err != nil || phase() != dyno.Stopping {
+		t.Errorf("saved after a note: %s %v", phase(), err)
+	}
+	noted.Revision = 3
+	if err := errors.Join(store.Note(noted), store.Add(old)); err != nil || phase() != dyno.Starting {
+		t.Errorf("a new generation has the old one's note: %s %v", phase(), err)
+	}
+	if err := errors.Join(store.Note(noted), store.Remove(id)); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(secrets); len(left) != 0 {
+		t.Errorf("left after Remove: %v", left)
+	}
+}
+
+func TestSyncsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, goOn := 0, make(chan struct{})
+		do := state.Shared(func() error {
+			begun++
+			<-goOn
+			return errors.New(strconv.Itoa(begun))
+		})
+		said := make(chan string, 11)
+		ask := func() { said <- do().Error() }
+		go ask()
+		synctest.Wait()
+		for range 10 {
+			go ask()
+		}
+		synctest.Wait()
+		close(goOn)
+		if first := <-said; first != "1" {
+			t.Errorf("the first was told of sync %s", first)
+		}
+		for range 10 {
+			if other := <-said; other != "2" {
+				t.Errorf("one that came during the first was told of sync %s", other)
+			}
+		}
+	})
 }
 
 func TestSecretsAreGoneAfterReboot(t *testing.T) {

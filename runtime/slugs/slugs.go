@@ -1,5 +1,5 @@
 // Package slugs keeps the slugs of a host unpacked, one directory each, named by the digest of the compressed
-// file. A slug is a gzip tar of which only what lies below ./app counts.
+// file. A slug is a tar, compressed by gzip or zstd, of which only what lies below ./app counts.
 //
 // Nothing of a slug is trusted before its digest is right, and nothing that is in one can reach outside its
 // directory: links and names are resolved below it, devices and privileges are left out. A directory under its

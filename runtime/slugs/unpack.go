@@ -2,8 +2,6 @@ package slugs
 
 import (
 	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/errdefs"
 )
 
@@ -21,11 +18,9 @@ const (
 	app = "app"
 	// maxEntries bounds the files and directories of a slug: they cost inodes, however small they are.
 	maxEntries = 1_000_000
-	// readAhead is how much of the file is read at once, in bytes.
-	readAhead = 1 << 20
 )
 
-// unpack writes the app of a gzip tar into dir. The caller checks the digest, whatever is returned.
+// unpack writes the app of a compressed tar into dir. The caller checks the digest, whatever is returned.
 func (s *Store) unpack(ctx context.Context, dir string, file io.Reader) error {
 	// The app is the root of everything that is resolved: not even a link to /etc leads out of it, to where the
 	// stack's files are in a dyno.
@@ -33,17 +28,15 @@ func (s *Store) unpack(ctx context.Context, dir string, file io.Reader) error {
 	if err := s.prepare(dir, top); err != nil {
 		return err
 	}
-	zip, err := gzip.NewReader(bufio.NewReaderSize(file, readAhead))
+	unzipped, stop, err := decompress(file)
 	if err != nil {
-		return fmt.Errorf("open gzip: %w: %w", errdefs.ErrInvalidArgument, err)
+		return err
 	}
+	defer stop()
 	rules := &rules{owner: s.config.Owner, left: s.config.MaxUnpackedBytes, dirs: map[string]bool{}}
-	// A file name that a container image layer would take for a deletion is an ordinary one here.
-	ordinary := func(*tar.Header, string) (bool, error) { return true, nil }
 	// The headers themselves are bounded too: the stream can hold a little more than the files.
-	stream := io.LimitReader(zip, s.config.MaxUnpackedBytes*2+maxEntries*1024)
-	_, err = archive.Apply(ctx, top, stream, archive.WithFilter(rules.accept), archive.WithConvertWhiteout(ordinary))
-	if err != nil {
+	stream := io.LimitReader(unzipped, s.config.MaxUnpackedBytes*2+maxEntries*1024)
+	if err := spread(ctx, top, stream, rules); err != nil {
 		return fmt.Errorf("unpack slug: %w", err)
 	}
 	return rules.own(top)
@@ -75,7 +68,10 @@ func (r *rules) accept(h *tar.Header) (bool, error) {
 		return false, fmt.Errorf("check slug: %w: more than %d files", errdefs.ErrOutOfRange, maxEntries)
 	}
 	r.note(name, h.Typeflag == tar.TypeDir)
-	h.Name, h.Uid, h.Gid, h.Mode, h.PAXRecords = name, r.owner, r.owner, h.Mode&0o777, nil
+	*h = tar.Header{
+		Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode & 0o777,
+		Uid: r.owner, Gid: r.owner, ModTime: h.ModTime, Format: tar.FormatPAX,
+	}
 	if h.Typeflag == tar.TypeDir {
 		h.Mode |= 0o700 // the rest of the slug must fit in, and its owner be able to read it
 	}

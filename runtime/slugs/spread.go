@@ -1,0 +1,186 @@
+package slugs
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"os"
+	"path"
+	goruntime "runtime"
+
+	"github.com/containerd/containerd/v2/pkg/archive"
+)
+
+// spread writes what rules accept of a tar below top.
+//
+// Regular files come first, written by several at once: making a file waits for the disk's journal. Directories and links
+// follow at the end, in the tar's order. So there is no link anywhere while more than one writes, and none can lead a
+// writer elsewhere. A tar in which that order makes a difference, because a name comes twice or below what is no
+// directory, goes on in its own order from there.
+func spread(ctx context.Context, top string, stream io.Reader, rules *rules) (err error) {
+	u := unpacking{ctx: ctx, top: top, seed: maphash.MakeSeed(), names: map[uint64]bool{}}
+	if err := u.open(); err != nil {
+		return err
+	}
+	defer func() {
+		_ = u.close(err) // nothing is left to close after finish
+		_ = u.held.Close()
+	}()
+	for in := tar.NewReader(stream); ; {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return u.finish()
+		}
+		accepted := false
+		if err == nil {
+			accepted, err = rules.accept(h)
+		}
+		if err == nil && accepted {
+			err = u.add(h, in)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+type unpacking struct {
+	ctx     context.Context
+	top     string
+	seed    maphash.Seed
+	names   map[uint64]bool // hashes of the names so far, true if a directory's; two with the same are taken for one
+	writers []*writer       // of regular files; one that writes everything once the order matters
+	held    *os.File        // a tar of what waits
+	waiting *tar.Writer
+	ordered bool
+}
+
+func (u *unpacking) open() (err error) {
+	if u.held, err = os.CreateTemp(path.Dir(u.top), partial); err != nil {
+		return fmt.Errorf("make file: %w", err)
+	}
+	if err := os.Remove(u.held.Name()); err != nil { // it needs no name
+		return errors.Join(fmt.Errorf("remove name of file: %w", err), u.held.Close())
+	}
+	u.waiting = tar.NewWriter(u.held)
+	for range min(goruntime.NumCPU(), 4) {
+		u.writers = append(u.writers, newWriter(u.ctx, u.top))
+	}
+	return nil
+}
+
+func (u *unpacking) add(h *tar.Header, content io.Reader) error {
+	if !u.ordered && u.clash(h) {
+		if err := u.finish(); err != nil {
+			return err
+		}
+		u.ordered, u.writers = true, []*writer{newWriter(u.ctx, u.top)}
+	}
+	if u.ordered {
+		return u.writers[0].write(h, content)
+	}
+	if h.Typeflag != tar.TypeReg {
+		return u.waiting.WriteHeader(h)
+	}
+	// Files of one directory wait for one another.
+	n := u.hash(path.Dir(h.Name)) % uint64(len(u.writers))
+	return u.writers[n].write(h, content)
+}
+
+func (u *unpacking) hash(name string) uint64 { return maphash.String(u.seed, name) }
+
+// clash says whether an entry must come after those before it, and notes its names.
+func (u *unpacking) clash(h *tar.Header) bool {
+	dir := h.Typeflag == tar.TypeDir
+	was, known := u.names[u.hash(h.Name)]
+	u.names[u.hash(h.Name)] = dir
+	if known && (!was || !dir) {
+		return true
+	}
+	for parent := path.Dir(h.Name); parent != "."; parent = path.Dir(parent) {
+		was, known := u.names[u.hash(parent)]
+		if known {
+			return !was // what is above a directory is one too
+		}
+		u.names[u.hash(parent)] = true
+	}
+	return false
+}
+
+// finish writes to the end what was added so far.
+func (u *unpacking) finish() error {
+	if err := u.close(nil); err != nil || u.ordered {
+		return err
+	}
+	if err := u.waiting.Close(); err != nil {
+		return err
+	}
+	if _, err := u.held.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return apply(u.ctx, u.top, bufio.NewReader(u.held))
+}
+
+// close ends the writers, with an error before they are done.
+func (u *unpacking) close(err error) error {
+	var errs []error
+	for _, w := range u.writers {
+		errs = append(errs, w.close(err))
+	}
+	u.writers = nil
+	return errors.Join(errs...)
+}
+
+// writer applies a tar in a goroutine of its own.
+type writer struct {
+	tar  *tar.Writer
+	room *bufio.Writer
+	pipe *io.PipeWriter
+	done chan error
+}
+
+func newWriter(ctx context.Context, top string) *writer {
+	r, w := io.Pipe()
+	room := bufio.NewWriterSize(w, ahead)
+	x := &writer{tar: tar.NewWriter(room), room: room, pipe: w, done: make(chan error, 1)}
+	go func() {
+		err := apply(ctx, top, bufio.NewReaderSize(r, ahead))
+		_ = r.CloseWithError(err)
+		x.done <- err
+	}()
+	return x
+}
+
+func (w *writer) write(h *tar.Header, content io.Reader) error {
+	if err := w.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.Copy(w.tar, content)
+	return err
+}
+
+func (w *writer) close(err error) error {
+	if err == nil {
+		err = errors.Join(w.tar.Close(), w.room.Flush())
+	}
+	_ = w.pipe.CloseWithError(err) // of nil: the end
+	if failed := <-w.done; failed != nil {
+		return failed
+	}
+	return err
+}
+
+// apply writes a whole tar, to the end of the stream.
+func apply(ctx context.Context, top string, stream io.Reader) error {
+	// A file name that a container image layer would take for a deletion is an ordinary one here.
+	ordinary := func(*tar.Header, string) (bool, error) { return true, nil }
+	if _, err := archive.Apply(ctx, top, stream, archive.WithConvertWhiteout(ordinary)); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, stream)
+	return err
+}
