@@ -47,7 +47,7 @@ func open(ctx context.Context, runs Runs) (b *bench, err error) {
 	if err := b.enter(ctx); err != nil {
 		return nil, err
 	}
-	b.machine, err = look(ctx, b.lab)
+	b.machine, err = look(ctx)
 	return b, err
 }
 

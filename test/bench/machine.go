@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	goruntime "runtime"
 	"strings"
-
-	"github.com/dynod/dynod/test/lab"
 )
 
 // machine is where it was measured.
@@ -27,7 +25,10 @@ func (m machine) String() string {
 	return fmt.Sprintf("machine: %d × %s, %s, kernel %s, cgroup %s, load %s; %v", m.CPUs, m.CPU, m.Memory, m.Kernel, m.Cgroups, m.Load, m.Versions)
 }
 
-func look(ctx context.Context, l *lab.Lab) (machine, error) {
+// version is the first word with a digit, where programs and packages say it.
+var version = regexp.MustCompile(`[^ \n]*\d[^ \n]*`)
+
+func look(ctx context.Context) (machine, error) {
 	m := machine{CPUs: goruntime.NumCPU(), Cgroups: "v1", Versions: map[string]string{}}
 	for file, to := range map[string]*string{"/proc/sys/kernel/osrelease": &m.Kernel, "/proc/loadavg": &m.Load} {
 		data, err := os.ReadFile(file)
@@ -41,15 +42,15 @@ func look(ctx context.Context, l *lab.Lab) (machine, error) {
 		m.Cgroups = "v2"
 	}
 	for name, words := range map[string][]string{
-		"containerd": {"containerd", "--version"}, "runc": {"runc", "--version"}, "crun": {"crun", "--version"}, "podman": {"podman", "--version"},
+		"containerd": {"containerd", "--version"}, "runc": {"runc", "--version"}, "crun": {"crun", "--version"},
+		"podman": {"podman", "--version"}, "docker": {"apt-cache", "show", "docker.io"},
 		"dynod": {"git", "describe", "--always", "--dirty"},
 	} {
 		out, err := exec.CommandContext(ctx, words[0], words[1:]...).Output()
 		if err != nil {
 			return m, fmt.Errorf("ask %s for its version: %w", name, err)
 		}
-		line, _, _ := bytes.Cut(out, []byte("\n"))
-		m.Versions[name] = string(line)
+		m.Versions[name] = version.FindString(string(out))
 	}
 	return m, nil
 }

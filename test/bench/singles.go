@@ -56,9 +56,10 @@ func (b *bench) single(ctx context.Context, c contender.Contender) error {
 	if err != nil {
 		return err
 	}
-	for figure, value := range map[string]float64{figures.Main: t.main, figures.Line: t.line, figures.Up: t.up, figures.Stop: stop.Seconds()} {
-		b.figures.Add(figure, c.Name(), value)
-	}
+	b.figures.Add(figures.Main, c.Name(), t.main)
+	b.figures.Add(figures.Line, c.Name(), t.line)
+	b.figures.Add(figures.Up, c.Name(), t.up)
+	b.figures.Add(figures.Stop, c.Name(), stop.Seconds())
 	return b.settle(ctx)
 }
 

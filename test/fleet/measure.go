@@ -87,7 +87,7 @@ func (f *fleet) measure(ctx context.Context) (r Result, err error) {
 	if r.Logs, err = f.logs(ctx); err != nil {
 		return r, err
 	}
-	for _, away := range []time.Duration{f.Outage / 15, f.Outage} {
+	for _, away := range []time.Duration{f.Outage / 10, f.Outage} {
 		s, err := f.outage(ctx, away)
 		if err != nil {
 			return r, err

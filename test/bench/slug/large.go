@@ -21,7 +21,7 @@ import (
 const (
 	filesOfMegabyte = 200
 	filesOfDir      = 40
-	meanSize        = 16_500 // of a file
+	meanSize        = 14_300 // of a file
 	vocabulary      = 1024
 	longestWord     = 11
 	timeOfGzip      = 4 // offset of a gzip header's time
