@@ -30,6 +30,6 @@ func (l *lines) with(text string) []string {
 // logTo starts the Network anew with this log.
 func (h *host) logTo(l *lines) {
 	h.t.Helper()
-	h.log = slog.NewTextHandler(l, nil)
+	h.log = slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})
 	h.restart()
 }

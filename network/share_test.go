@@ -81,15 +81,13 @@ func TestBandwidthIsLimitedBySize(t *testing.T) {
 	_, ahead := h.request(1, sized("slow"))
 	h.sink(h.Outside(), outside(81))
 	h.sink(a.Namespace, ":3000")
-	// A MiB, less what passes at once, at a MiB a second.
-	const least = 600 * time.Millisecond
-	if took := h.push(a.Namespace, outside(81)); took < least {
+	if took := h.push(a.Namespace, outside(81)); took < slowly {
 		t.Errorf("outwards: a MiB in %s", took)
 	}
-	if took := h.push(h.Outside(), onHost(a.HostPort)); took < least {
+	if took := h.push(h.Outside(), onHost(a.HostPort)); took < slowly {
 		t.Errorf("inwards: a MiB in %s", took)
 	}
-	if took := h.push(ahead.Namespace, outside(81)); took < least {
+	if took := h.push(ahead.Namespace, outside(81)); took < slowly {
 		t.Errorf("made ahead: a MiB in %s", took)
 	}
 	r.Size = ""
@@ -99,10 +97,57 @@ func TestBandwidthIsLimitedBySize(t *testing.T) {
 		for range 4 { // the machine may be busy
 			took = min(took, h.push(way[0], way[1]))
 		}
-		if took >= least {
+		if took >= slowly {
 			t.Errorf("no limit: a MiB in %s", took)
 		}
 	}
+}
+
+// TestSharesChangeInALife changes every limit and the policy while connections stay
+// open, first by the order and then by the configuration.
+func TestSharesChangeInALife(t *testing.T) {
+	h := newHost(t, sizes, policies)
+	h.serve(h.Outside(), outside(80))
+	h.sink(h.Outside(), outside(81))
+	r, a := h.request(0, sized(""))
+	h.serve(a.Namespace, ":3000")
+	open := []net.Conn{h.connected(a.Namespace, outside(80)), h.connected(h.Outside(), onHost(a.HostPort))}
+	change := func(size, policy string) {
+		t.Helper()
+		r.Size, r.Policy = size, policy
+		h.again(r)
+		for _, conn := range open {
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			h.still(conn)
+		}
+	}
+	opens := func(asked, least, most int) {
+		t.Helper()
+		if n := h.connections(a.Namespace, outside(80), asked); n < least || n > most {
+			t.Errorf("size %q, policy %q: %d connections of %d, want %d to %d", r.Size, r.Policy, n, asked, least, most)
+		}
+	}
+	opens(7, 7, 7)
+	change("few", "")
+	opens(7, 5, 5)
+	change("many", "")
+	opens(7, 7, 7)
+	change("rare", "")
+	opens(12, 5, 11)
+	change("rare", "no-80")
+	opens(2, 0, 0)
+	change("slow", "")
+	opens(2, 2, 2)
+	if took := h.push(a.Namespace, outside(81)); took < slowly {
+		t.Errorf("bandwidth limited: a MiB in %s", took)
+	}
+	h.change = append(h.change, func(c *network.Config) { c.Sizes["slow"] = network.Limits{Connections: 2} })
+	h.restart()
+	change("slow", "")
+	if took := h.push(a.Namespace, outside(81)); took >= slowly {
+		t.Errorf("bandwidth no longer limited: a MiB in %s", took)
+	}
+	opens(3, 1, 2) // the one before may still count
 }
 
 // sink reads all that it is sent and closes then.
@@ -123,6 +168,9 @@ func (h *host) sink(ns, addr string) {
 	}()
 	h.t.Cleanup(func() { _ = l.Close(); <-done })
 }
+
+// slowly is what a MiB takes at least, less what passes at once, at a MiB a second.
+const slowly = 600 * time.Millisecond
 
 // push sends a MiB to a sink and says how long that took.
 func (h *host) push(ns, addr string) time.Duration {
