@@ -47,16 +47,43 @@ func BenchmarkElements(b *testing.B) {
 	h.elements("add", 0, 1)
 	took := times{}
 	for b.Loop() {
-		for range 10 {
-			h.cycle(took, "1")
-		}
-		h.elements("add", 1, 500)
-		for range 10 {
-			h.cycle(took, "500")
-		}
-		h.elements("delete", 1, 500)
+		h.fewAndMany(took)
 	}
 	took.report(b)
+}
+
+// fewAndMany are cycles beside one element, and beside 500.
+func (h *host) fewAndMany(took times) {
+	h.t.Helper()
+	for range 10 {
+		h.cycle(took, "1")
+	}
+	h.elements("add", 1, 500)
+	for range 10 {
+		h.cycle(took, "500")
+	}
+	h.elements("delete", 1, 500)
+}
+
+// TestNetworkIsTakenAtOnce holds a network made ahead against one made on order, and
+// both beside 500 elements against those beside one. A machine that others use too gets
+// more turns.
+func TestNetworkIsTakenAtOnce(t *testing.T) {
+	h := hostOf(t, benchConfig)
+	h.elements("add", 0, 1)
+	took := times{}
+	var said string
+	for range 8 {
+		h.fewAndMany(took)
+		few, many := took.median("1-ahead"), took.median("500-ahead")
+		fewMade, manyMade := took.median("1-on-order"), took.median("500-on-order")
+		said = fmt.Sprintf("made ahead %s, beside 500 elements %s; made on order %s, %s", few, many, fewMade, manyMade)
+		if few < time.Millisecond && fewMade > 15*few && many <= few*11/10 && manyMade <= fewMade*11/10 {
+			t.Log(said)
+			return
+		}
+	}
+	t.Error(said)
 }
 
 func benchConfig(c *network.Config) {
@@ -72,10 +99,14 @@ type times map[string][]time.Duration
 
 func (t times) report(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
-	for arm, took := range t {
-		slices.Sort(took)
-		b.ReportMetric(took[len(took)/2].Seconds()*1000, arm+"-p50-ms")
+	for arm := range t {
+		b.ReportMetric(t.median(arm).Seconds()*1000, arm+"-p50-ms")
 	}
+}
+
+func (t times) median(arm string) time.Duration {
+	slices.Sort(t[arm])
+	return t[arm][len(t[arm])/2]
 }
 
 // cycle sets one dyno up in each way, and tears it down.

@@ -37,6 +37,10 @@ func TestScanReachesNothing(t *testing.T) {
 	})
 	t.Run("closed", func(t *testing.T) {
 		s := newScan(t)
+		if err := s.Network.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.Network = nil
 		s.nothingAnswers("no agent")
 		s.run(s.Lab.Host(), "nft", "flush", "ruleset")
 		s.nothingAnswers("neither agent nor rules")
