@@ -184,7 +184,7 @@ func (h *host) servers(namespaces ...string) {
 	for _, ns := range namespaces {
 		echo := h.Command(ns, self)
 		echo.Env = append(echo.Env, echoAt+"=:7")
-		for port, server := range map[string]*exec.Cmd{"7": echo, "5201": h.Command(ns, "iperf3", "--server")} {
+		for port, server := range map[string]*exec.Cmd{"7": echo, "5201": h.Command(ns, "nice", "-n", "-20", "iperf3", "--server")} {
 			if err := server.Start(); err != nil {
 				h.t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func (h *host) iperf(from, to string) float64 {
 			} `json:"sum_received"`
 		}
 	}
-	text := h.run(from, "iperf3", "--client", to, "--bytes", "50M", "--json")
+	text := h.run(from, "nice", "-n", "-20", "iperf3", "--client", to, "--bytes", "50M", "--json")
 	if err := json.Unmarshal([]byte(text), &out); err != nil {
 		h.t.Fatal(err)
 	}
