@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test deps-packages deps-host deps-bench build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
-	test-packages test-host bench bench-logs fleet lint vet imports format \
+	test-packages test-host test-host-part bench bench-logs fleet lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
 help: ## list the targets
@@ -65,8 +65,11 @@ test-logs: deps-test ## no log line lost, none doubled, over some kills and outa
 test-packages: deps-packages ## packages: reproducible, clean, installed into a Debian, upgraded, removed, purged (root)
 	go test -count=1 -timeout 20m ./test/packages
 
-test-host: deps-host ## acceptance on virtual hosts with systemd: RELEASE=all, bookworm, trixie or forky; PART=-part is the short one (root)
-	go test -count=1 -v -timeout 6h ./test/host -release $(RELEASE) $(PART)
+test-host: deps-host ## acceptance on virtual hosts with systemd, for hours: RELEASE=all, bookworm, trixie or forky (root)
+	go test -count=1 -v -timeout 6h ./test/host -release $(RELEASE)
+
+test-host-part: deps-host ## of those, what fits into every run: some minutes on the oldest release (root)
+	go test -count=1 -timeout 20m ./test/host -run TestHost -release bookworm -part
 
 test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
 	go test -count=1 -v -timeout 50m ./test/exact -full

@@ -57,7 +57,8 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	}
 	l, err := h.connect(ctx)
 	if err != nil {
-		return errors.Join(fmt.Errorf("power on: %w; its console ends:\n%s", err, h.Console()), h.PowerCut())
+		h.PowerCut()
+		return fmt.Errorf("power on: %w; its console ends:\n%s", err, h.Console())
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,14 +119,14 @@ func freePort() (int, error) {
 
 // PowerCut switches the host off in the middle of whatever it does. What it had written to its disk stays; what was in its
 // memory is gone.
-func (h *Host) PowerCut() error {
+func (h *Host) PowerCut() {
 	if h.qemu == nil {
-		return nil
+		return
 	}
 	_ = h.qemu.Process.Kill() // no error but that it has ended
 	<-h.gone
 	h.qemu = nil
-	return h.unplug()
+	h.unplug()
 }
 
 // Reboot has the host shut down in an orderly way and boots it again.
@@ -137,28 +138,28 @@ func (h *Host) Reboot(ctx context.Context) error {
 		return fmt.Errorf("reboot: %w; its console ends:\n%s", ctx.Err(), h.Console())
 	}
 	h.qemu = nil
-	return errors.Join(h.unplug(), h.PowerOn(ctx))
+	h.unplug()
+	return h.PowerOn(ctx)
 }
 
 // unplug forgets the connection of a host that is off.
-func (h *Host) unplug() error {
+func (h *Host) unplug() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.link != nil {
 		_ = h.link.Close() // it has ended with the host
 	}
 	h.link = nil
-	return nil
 }
 
 // Close switches the host off for good.
-func (h *Host) Close() error {
+func (h *Host) Close() {
 	h.mu.Lock()
 	for _, l := range h.listeners {
 		_ = l.Close()
 	}
 	h.mu.Unlock()
-	return h.PowerCut()
+	h.PowerCut()
 }
 
 // Console is the end of what the kernel and systemd have said on the serial line.

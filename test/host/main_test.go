@@ -19,7 +19,7 @@ import (
 
 var (
 	release = flag.String("release", "", "release of Debian to test on; all: one after another")
-	short   = flag.Bool("part", false, "the part that fits into every run: install, restart, watchdog, reboot, two power cuts")
+	part    = flag.Bool("part", false, "only what fits into every run")
 )
 
 // patience bounds every wait. What takes a second on the machine may take ten in a host, and the machine is busy.

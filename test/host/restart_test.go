@@ -8,7 +8,7 @@ import (
 
 // many is how many dynos talk while services restart under them.
 func many() int {
-	if *short {
+	if *part {
 		return 3
 	}
 	return 20

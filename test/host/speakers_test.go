@@ -23,7 +23,7 @@ type speaker struct {
 	pid uint32
 }
 
-// speak starts so many and waits until they are up.
+// speak starts so many, one after another.
 func (s *stage) speak(many int) (all []speaker) {
 	s.t.Helper()
 	for range many {
@@ -32,10 +32,8 @@ func (s *stage) speak(many int) (all []speaker) {
 		for i, stream := range streams {
 			s.plane.Expect(upstream.Key{Dyno: o.GetHeader().GetDynoId(), Stream: stream}, seed+uint64(i))
 		}
-		all = append(all, speaker{id: s.start(o)})
-	}
-	for i := range all {
-		all[i].pid = s.await(all[i].id, dynodv1.Phase_PHASE_UP).GetPid()
+		id := s.start(o)
+		all = append(all, speaker{id, s.await(id, dynodv1.Phase_PHASE_UP).GetPid()})
 	}
 	return all
 }

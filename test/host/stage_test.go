@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/dynod/dynod/agent/rpc/transport"
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
@@ -79,7 +81,7 @@ func newHost(t *testing.T, image host.Image, name string, wire *host.Wire) *host
 	t.Helper()
 	h, err := host.New(host.Options{Image: image, Name: name, Dir: t.TempDir(), Memory: 2048, Wire: wire})
 	check(t, err)
-	t.Cleanup(func() { check(t, h.Close()) })
+	t.Cleanup(h.Close)
 	check(t, h.PowerOn(bounded(t, boot)))
 	t.Cleanup(func() { journal(t, h) })
 	return h
@@ -199,10 +201,17 @@ func (s *stage) order(slug, command string, change ...rig.Change) *dynodv1.Start
 	return o
 }
 
+// start sends it until the answer is one: a host that is as slow as these may have to be asked again.
 func (s *stage) start(o *dynodv1.StartDynoRequest) string {
 	s.t.Helper()
-	_, err := s.api().StartDyno(bounded(s.t, patience), o, grpc.WaitForReady(true))
-	check(s.t, err)
+	ctx := bounded(s.t, patience)
+	check(s.t, rig.Await(ctx, "an order to be accepted", func() (bool, error) {
+		_, err := s.api().StartDyno(ctx, o, grpc.WaitForReady(true))
+		if status.Code(err) == codes.Unavailable {
+			return false, nil
+		}
+		return err == nil, err
+	}))
 	return o.GetHeader().GetDynoId()
 }
 
