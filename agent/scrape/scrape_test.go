@@ -54,7 +54,6 @@ func everything(t *testing.T) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	m := meter.New(reg, nil)
 	m.Moved(dyno.Record{}, dyno.Record{Phase: dyno.Starting})
-	m.Recovered(dyno.Adopt)
 	rpc.NewCalls(reg)
 	a := agent.New(agent.Parts{
 		Runtime: agenttest.NewRuntime(), Network: agenttest.NewNetwork(), Logs: agenttest.NewLogs(), Meter: m, Log: slog.New(slog.DiscardHandler),

@@ -3,6 +3,9 @@ package e2e_test
 import (
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -91,9 +94,27 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("dynoctl metrics has no %s", name)
 		}
 	}
+	for name := range s.watched() {
+		if m[name] == nil {
+			t.Errorf("alerts or dashboard ask for %s, which there is not", name)
+		}
+	}
 	for name, family := range m {
 		if text := family.String(); strings.Contains(text, "e2e00000") {
 			t.Errorf("%s names a dyno: %s", name, text)
 		}
 	}
+}
+
+// watched are the metrics that the alerts and the dashboard ask for.
+func (s *stage) watched() map[string]bool {
+	s.t.Helper()
+	names := map[string]bool{}
+	for _, file := range []string{"alerts/dynod.yml", "dashboards/dynod.json"} {
+		text := must(os.ReadFile(filepath.Join("../../packaging", file)))(s.t)
+		for _, name := range regexp.MustCompile(`\b(dynod|process)_[a-z_]+`).FindAllString(string(text), -1) {
+			names[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")] = true
+		}
+	}
+	return names
 }
