@@ -49,6 +49,7 @@ if [ "${1:-}" = packages ]; then
   need shellcheck shellcheck
   need man man-db
   need mmdebstrap mmdebstrap
+  need promtool prometheus # checks the rules for alerts
   need systemd-analyze systemd
 fi
 

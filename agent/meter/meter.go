@@ -70,6 +70,9 @@ func (m *Meter) begin() {
 	for _, code := range dyno.ErrorCodes {
 		m.errors.WithLabelValues(string(code))
 	}
+	for action := dyno.LeaveAlone; action <= dyno.Settle; action++ {
+		m.recovered.WithLabelValues(action.String())
+	}
 }
 
 // Pinged takes in how long containerd took to answer.

@@ -37,6 +37,7 @@ func ready(a *agent.Agent) bool {
 func readCapacity(to metrics, h agent.Host) {
 	to.gauge("dynod_places", "Dynos that the host takes at most.", float64(h.Slots))
 	to.gauge("dynod_free_places", "Dynos that it would take now, if there is memory.", float64(h.FreeSlots))
+	to.gauge("dynod_sandboxes_ahead", "Sandboxes that wait for a dyno.", float64(h.WarmSlots))
 	to.gauge("dynod_resting_slots", "Slots of dynos that ended lately, which nobody gets yet.", float64(h.RestingSlots))
 	to.gauge("dynod_memory_bytes", "Memory for dynos.", float64(h.Memory))
 	to.gauge("dynod_free_memory_bytes", "Memory that no dyno has been promised.", float64(h.FreeMemory))

@@ -3,6 +3,9 @@ package e2e_test
 import (
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,9 +68,10 @@ func TestMetrics(t *testing.T) {
 	if m.sum("dynod_start_seconds") != 2 || m.sum("dynod_starts_total", "kind", "order") != 2 || m.sum("dynod_dynos", "phase", "up") != 1 {
 		t.Errorf("two starts: %v %v %v", m["dynod_start_seconds"], m["dynod_starts_total"], m["dynod_dynos"])
 	}
-	if free, all := m.sum("dynod_free_places"), m.sum("dynod_places"); free != all-1 {
-		t.Errorf("%v of %v places are free beside one dyno", free, all)
-	}
+	s.check(rig.Await(t.Context(), "all places but one to be free", func() (bool, error) {
+		m = s.scrape()
+		return m.sum("dynod_free_places") == m.sum("dynod_places")-1, nil
+	}))
 	s.stop(id(1))
 	s.await(id(1), down)
 	s.check(rig.Await(t.Context(), "lines to be delivered", func() (bool, error) {
@@ -90,9 +94,27 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("dynoctl metrics has no %s", name)
 		}
 	}
+	for name := range s.watched() {
+		if m[name] == nil {
+			t.Errorf("alerts or dashboard ask for %s, which there is not", name)
+		}
+	}
 	for name, family := range m {
 		if text := family.String(); strings.Contains(text, "e2e00000") {
 			t.Errorf("%s names a dyno: %s", name, text)
 		}
 	}
+}
+
+// watched are the metrics that the alerts and the dashboard ask for.
+func (s *stage) watched() map[string]bool {
+	s.t.Helper()
+	names := map[string]bool{}
+	for _, file := range []string{"alerts/dynod.yml", "dashboards/dynod.json"} {
+		text := must(os.ReadFile(filepath.Join("../../packaging", file)))(s.t)
+		for _, name := range regexp.MustCompile(`\b(dynod|process)_[a-z_]+`).FindAllString(string(text), -1) {
+			names[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")] = true
+		}
+	}
+	return names
 }
