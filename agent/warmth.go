@@ -10,7 +10,7 @@ const (
 	// spareMemory is what a sandbox that waits takes of the host, in bytes.
 	spareMemory = 2 << 20
 	// quiet is how long after an order nothing is made ahead, so that its dyno has the CPUs.
-	quiet = 100 * time.Millisecond
+	quiet = 25 * time.Millisecond
 	// stackOver is the time after its last order when sandboxes for a stack make room for those of another.
 	stackOver = time.Minute
 )

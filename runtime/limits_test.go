@@ -12,6 +12,7 @@ import (
 
 	"github.com/dynod/dynod/runtime"
 	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // limited is a started dyno with limits of its own.
@@ -66,9 +67,13 @@ func TestLimitsAreInTheCgroup(t *testing.T) {
 			want["blkio/blkio.throttle."+way+"_iops_device"] = disk(t, h.config.Dir) + " 900"
 		}
 	}
+	pid, err := h.PID(h.ctx, d.ID)
+	must(t, err)
+	group, err := lab.Group(pid)
+	must(t, err)
 	for file, value := range want {
 		controller, name := filepath.Split(file)
-		data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, h.config.CgroupParent, d.ID, name))
+		data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, group, name))
 		if err != nil || strings.TrimSpace(string(data)) != value {
 			t.Errorf("%s: %q, want %s (%v)", file, data, value, err)
 		}

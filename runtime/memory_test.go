@@ -13,6 +13,7 @@ import (
 
 	"github.com/dynod/dynod/runtime"
 	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // hog takes memory until it is stopped.
@@ -172,7 +173,10 @@ func (h *host) charged(id string) int64 {
 		must(h.t, err)
 		return n
 	}
-	group := filepath.Join(h.config.CgroupParent, id)
+	pid, err := h.PID(h.ctx, id)
+	must(h.t, err)
+	group, err := lab.Group(pid)
+	must(h.t, err)
 	if !cgroup.Unified() {
 		return read("memory/" + group + "/memory.memsw.usage_in_bytes")
 	}

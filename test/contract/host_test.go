@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // hold ends a script that is to be looked at from the host while it waits: it ends with SIGTERM.
@@ -38,8 +39,12 @@ func (s *stage) look(id string) (at seen, err error) {
 		return at, err
 	}
 	at = seen{group: map[string]string{}, pid: out.GetDyno().GetPid()}
+	group, err := lab.Group(int(at.pid))
+	if err != nil {
+		return at, err
+	}
 	for name, file := range groupFiles {
-		at.group[name] = file(filepath.Join(s.Lab.CgroupParent(), id))
+		at.group[name] = file(group)
 	}
 	at.uid, err = statusOf(at.pid, "Uid")
 	return at, err

@@ -155,6 +155,7 @@ func failures() []sentence {
 			return errors.Join(l.exit(crashed, -1, "R17"), l.platform(line, "State changed from starting to crashed"), l.stdout(), unless(l.dyno.GetLives() == 0, "the command ran"))
 		}},
 		{"E8", "R99: `Error R99 (Platform error) -> <reason>` when the host or the runtime loses a dyno, and the dyno is crashed.", func(s *stage) error {
+			s = s.another("shim", "") // whose end is that of other dynos too
 			l := s.play(s.order("worker.1", "./web worker"), s.said("seq=1"), s.killShim)
 			return errors.Join(l.exit(crashed, -1, "R99"), l.platform(starting("./web worker"), toUp, "Error R99 (Platform error) -> the runtime lost the dyno", upCrashed))
 		}},

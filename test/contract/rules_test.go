@@ -126,7 +126,7 @@ func (s *stage) killShim(id string) error {
 		return err
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", shim))
-	if err != nil || !contains(string(cmdline), id) {
+	if err != nil || !contains(string(cmdline), "containerd-shim") || !contains(string(cmdline), s.Lab.Namespace()) {
 		return errors.Join(err, fmt.Errorf("process %d is no shim of %s: %q", shim, id, cmdline))
 	}
 	return syscall.Kill(shim, syscall.SIGKILL)
