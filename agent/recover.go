@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/agent/state"
+	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
 )
 
 // retryRecovery is how long to wait when containerd or the network cannot be read at start.
@@ -47,18 +50,41 @@ func (a *Agent) recover(ctx context.Context) error {
 	}
 }
 
+// survey looks everywhere at once.
 func (a *Agent) survey(ctx context.Context) (inventory, error) {
-	found := inventory{}
-	entries, err := a.Store.Load()
-	if err != nil {
+	var (
+		entries    []state.Entry
+		containers []runtime.Found
+		networks   []network.Found
+		spools     []string
+	)
+	looks, ctx := errgroup.WithContext(ctx)
+	looks.Go(func() (err error) {
+		entries, err = a.Store.Load()
+		return err
+	})
+	looks.Go(func() (err error) {
+		containers, err = a.Runtime.List(ctx)
+		return wrap("list containers", err)
+	})
+	looks.Go(func() (err error) {
+		networks, err = a.Network.List(ctx)
+		return wrap("list networks", err)
+	})
+	looks.Go(func() (err error) {
+		spools, err = a.Logs.List(ctx)
+		return wrap("list spools", err)
+	})
+	if err := looks.Wait(); err != nil {
 		return nil, err
 	}
+	return a.takeStock(entries, containers, networks, spools), nil
+}
+
+func (a *Agent) takeStock(entries []state.Entry, containers []runtime.Found, networks []network.Found, spools []string) inventory {
+	found := inventory{}
 	for _, e := range entries {
 		a.addRecord(found, e)
-	}
-	containers, err := a.Runtime.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers {
 		r := found.relic(c.ID)
@@ -68,22 +94,14 @@ func (a *Agent) survey(ctx context.Context) (inventory, error) {
 			r.slot = c.Slot
 		}
 	}
-	networks, err := a.Network.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list networks: %w", err)
-	}
 	for _, n := range networks {
 		r := found.relic(n.ID)
 		r.Leftovers, r.slot = true, n.Slot
 	}
-	spools, err := a.Logs.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list spools: %w", err)
-	}
 	for _, id := range spools {
 		found.relic(id).spool = true
 	}
-	return found, nil
+	return found
 }
 
 func (i inventory) relic(id string) *relic {

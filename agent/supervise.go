@@ -68,7 +68,8 @@ func after(due dyno.Due, at time.Time) *time.Timer {
 	return time.NewTimer(time.Until(at))
 }
 
-// probe looks for a listener on $PORT: soon at first, then every 100 ms. Nil for a dyno that needs none.
+// probe looks for a listener on $PORT, more and more seldom: what boots in a time is seen at most a quarter of it later, or
+// 100 ms. Nil for a dyno that needs none.
 func (r *runner) probe(ctx context.Context) <-chan struct{} {
 	if r.rec.Phase != dyno.Starting || !r.rec.Spec.Web() {
 		return nil
@@ -76,13 +77,13 @@ func (r *runner) probe(ctx context.Context) <-chan struct{} {
 	listening := make(chan struct{})
 	id, port := r.rec.ID, r.rec.Spec.Port
 	go func() {
-		for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		for begun := time.Now(); ; {
 			if ok, err := r.Network.Listening(ctx, id, port); err == nil && ok {
 				close(listening)
 				return
 			}
 			select {
-			case <-time.After(wait):
+			case <-time.After(min(max(time.Since(begun)/4, time.Millisecond), 100*time.Millisecond)):
 			case <-ctx.Done():
 				return
 			}
