@@ -36,6 +36,7 @@ type stream struct {
 	acked  int64 // everything below is delivered
 	end    int64 // position after the last byte heard of
 	found  int64 // end when the agent began
+	absent int64 // bytes between acked and found that were not there then
 	hold   int   // read end of the pipe that capture reads: keeps it if capture dies. -1: the life is over
 	stage  int   // and the pipe between it and the disk, -1 if there is none
 	read   bool  // the capture that is connected has said that it reads it
@@ -73,11 +74,22 @@ func (l *Logs) find(id string) *dyno {
 		}
 		st.end, _ = spool.Tail(l.dir(id), s)
 		st.found = st.end
+		there, _ := spool.Present(l.dir(id), s, st.acked)
+		st.absent = max(0, st.end-st.acked-there)
 		d.streams[i] = st
 		l.enqueue(st)
 	}
 	l.dynos[id] = d
 	return d
+}
+
+// backlog is how many bytes wait for delivery upstream. The caller holds Logs.mu.
+func (s *stream) backlog() int64 {
+	n := s.end - s.acked
+	if s.acked < s.found {
+		n -= s.absent // too much near the end of what was found
+	}
+	return max(0, n)
 }
 
 // enqueue gives a stream to the shipper. The caller holds mu.

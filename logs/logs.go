@@ -69,6 +69,8 @@ type Logs struct {
 
 	saved chan struct{} // the cursors were
 
+	said atomic.Bool // platform lines that may not be on disk yet
+
 	stats counters                  // of the upstream
 	lag   atomic.Pointer[time.Time] // time of the oldest line that is under way there; nil: none is
 
@@ -100,6 +102,9 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 	if err := os.MkdirAll(cfg.SpoolDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
+	if err := spool.Begin(cfg.SpoolDir); err != nil {
+		log.Warn("streams may go on where a power cut took bytes", "error", err)
+	}
 	l.sweep()
 	ids, err := l.List(ctx)
 	if err != nil {
@@ -118,7 +123,7 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 func (l *Logs) Run(ctx context.Context) error {
 	l.driveAll(ctx)
 	var group errgroup.Group
-	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain, l.relieveAll} {
+	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain, l.relieveAll, l.syncAll} {
 		group.Go(func() error { part(ctx); return nil })
 	}
 	err := group.Wait()
@@ -157,7 +162,7 @@ func (l *Logs) Backlog() Backlog {
 	for _, d := range l.dynos {
 		before := b.Bytes
 		for _, s := range d.streams {
-			b.Bytes += max(0, s.end-s.acked)
+			b.Bytes += s.backlog()
 		}
 		if b.Bytes > before {
 			b.Dynos++

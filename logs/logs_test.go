@@ -479,8 +479,11 @@ func TestDamagedSpool(t *testing.T) {
 		h := newHost(t, r, func(c *logs.Config) { c.SpoolBytes = 1 << 20 })
 		id := newID()
 		p := h.open(id)
+		var written int64
 		for i := range 4000 {
-			write(t, p.Stdout, fmt.Sprintf("line %d with some text to make it longer and longer\n", i))
+			line := fmt.Sprintf("line %d with some text to make it longer and longer\n", i)
+			write(t, p.Stdout, line)
+			written += int64(len(line))
 		}
 		p.Close()
 		if err := h.Drained(h.ctx(), id); err != nil {
@@ -502,8 +505,11 @@ func TestDamagedSpool(t *testing.T) {
 		if n := len(got.lines); n < 100 || string(got.lines[n-1].Text) != "still alive" {
 			t.Errorf("round %d: %d lines, the last %+v", round, n, got.lines[max(0, n-2):])
 		}
-		if whole := len(got.bytes) == 0; whole {
-			t.Errorf("round %d: nothing", round)
+		if last := got.lines[len(got.lines)-1]; last.Offset < written {
+			t.Errorf("round %d: a new line is at %d, where others were, of %d bytes", round, last.Offset, written)
+		}
+		if sum := int64(len(got.bytes)) + got.lost; sum != got.next || len(got.bytes) == 0 {
+			t.Errorf("round %d: %d bytes and %d lost of %d", round, len(got.bytes), got.lost, got.next)
 		}
 	}
 }

@@ -61,6 +61,7 @@ func (l *Logs) say(d *dyno, at time.Time, line []byte) (int64, error) {
 		return 0, fmt.Errorf("too much waits for delivery: %w", errdefs.ErrResourceExhausted)
 	}
 	err := p.writer.Append(line, at)
+	l.said.Store(true)
 	return p.writer.Offset(), err
 }
 
@@ -97,7 +98,25 @@ func (l *Logs) platformRoom(d *dyno) int64 {
 		bound = min(bound, l.cfg.HostBytes/int64(max(1, len(l.dynos))))
 	}
 	s := d.stream(Platform)
-	return bound/platformPart - (s.end - s.acked)
+	return bound/platformPart - s.backlog()
+}
+
+// syncAll has the disk keep what the platform says, within a second or two, until ctx ends; capture does so for the rest.
+func (l *Logs) syncAll(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if l.said.Swap(false) {
+			if err := spool.Sync(l.cfg.SpoolDir); err != nil {
+				l.log.Warn("a power cut may take platform lines", "error", err)
+			}
+		}
+	}
 }
 
 // sealPlatform marks the end of what the platform says of a finished dyno: what is missing there has no other place to be

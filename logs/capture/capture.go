@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -75,13 +76,19 @@ func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.
 	s.settle()
 	pidFile := PidFile(cfg.Socket)
 	if err := notePid(pidFile); err != nil {
-		return fmt.Errorf("write pid: %w", err)
+		log.Warn("the process id is not noted", "error", err)
 	}
 	defer os.Remove(pidFile)
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); s.host.run(ctx) }()
-	defer func() { cancel(); within(lastPatience, watched) }()
+	var watchers sync.WaitGroup
+	watchers.Go(func() { s.host.run(ctx) })
+	watchers.Go(func() { s.host.syncAll(ctx) })
+	defer func() {
+		cancel()
+		watched := make(chan struct{})
+		go func() { watchers.Wait(); close(watched) }()
+		within(lastPatience, watched)
+	}()
 	return s.run(ctx)
 }
 

@@ -29,7 +29,9 @@ type server struct {
 // start runs a capture in this process until the test ends.
 func start(t testing.TB, cfg capture.Config) *server {
 	t.Helper()
-	cfg.Socket = filepath.Join(t.TempDir(), "capture.sock")
+	if cfg.Socket == "" {
+		cfg.Socket = filepath.Join(t.TempDir(), "capture.sock")
+	}
 	if cfg.SpoolDir == "" {
 		cfg.SpoolDir = t.TempDir()
 	}

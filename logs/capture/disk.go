@@ -42,8 +42,9 @@ func newDisk() (*disk, error) {
 	}, err
 }
 
-// run works until stop, once it has the lock and prepare is done, which may hang as well.
-func (d *disk) run(lock *lock, prepare func()) {
+// run works until stop, once it has the lock and prepare is done, which may hang as well. Nothing comes into the spool
+// before begin gives no error.
+func (d *disk) run(lock *lock, prepare func(), begin func() error) {
 	defer close(d.gone)
 	defer func() {
 		if !d.bound {
@@ -54,9 +55,13 @@ func (d *disk) run(lock *lock, prepare func()) {
 		return
 	}
 	prepare()
+	unfit := begin()
 	for batch := range d.todo {
+		if unfit != nil {
+			unfit = begin()
+		}
 		for _, p := range batch {
-			p.job.run()
+			p.job.run(unfit)
 		}
 		d.done <- batch
 		if d.late.Load() {
@@ -147,12 +152,16 @@ type job struct {
 	used   int64 // of the dyno's streams, -1: not known
 }
 
-func (j *job) run() {
+// run does it, in a spool that may be unfit for anything.
+func (j *job) run(unfit error) {
 	if j.count {
 		used, err := spool.Usage(j.dir)
 		if j.used = used; err != nil {
 			j.used = -1
 		}
+	}
+	if j.err = unfit; unfit != nil {
+		return
 	}
 	if j.writer == nil {
 		j.err = j.open()

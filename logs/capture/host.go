@@ -75,6 +75,28 @@ func (h *host) grew(n int64) {
 	}
 }
 
+// syncEvery is what a power cut takes at most, beside what the disk needs to write it.
+const syncEvery = time.Second
+
+// syncAll has the disk keep what was written, until ctx ends. Where that hangs, nobody waits for it.
+func (h *host) syncAll(ctx context.Context) {
+	pause := time.NewTicker(syncEvery)
+	defer pause.Stop()
+	var kept, before int64
+	for {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+		now := h.written.Load()
+		if now != kept && spool.Sync(h.root) == nil {
+			kept = before // once more: what was counted just now may have come to the disk later
+		}
+		before = now
+	}
+}
+
 func (h *host) look() {
 	written := h.written.Load()
 	var fs unix.Statfs_t

@@ -34,12 +34,10 @@ func takeLock(dir string) (*lock, error) {
 		}
 		err = fmt.Errorf("another capture runs: %w", errdefs.ErrAlreadyExists)
 	}
-	if err == nil {
-		err = l.sign()
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
 	}
+	l.sign()
 	return l, nil
 }
 
@@ -51,7 +49,8 @@ func (l *lock) wait() error {
 	for {
 		err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX)
 		if err == nil {
-			return l.sign()
+			l.sign()
+			return nil
 		}
 		if !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("lock: %w", err)
@@ -59,11 +58,12 @@ func (l *lock) wait() error {
 	}
 }
 
-// sign says in the file who has the lock.
-func (l *lock) sign() error {
+// sign says in the file who has the lock. A full disk may not take it: then nobody takes over from this process while it dies.
+func (l *lock) sign() {
 	l.held = true
-	_, err := l.file.WriteAt(fmt.Appendf(nil, "%-20d\n", os.Getpid()), 0)
-	return err
+	if _, err := l.file.WriteAt(fmt.Appendf(nil, "%-20d\n", os.Getpid()), 0); err != nil {
+		_ = l.file.Truncate(0)
+	}
 }
 
 // holder is 0 if it is not known.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/logs/spool"
 )
 
 const (
@@ -74,14 +76,16 @@ func newServer(cfg Config, listener int, lock *lock, log *slog.Logger) (*server,
 		func() error { return s.watch(s.stop) },
 		func() error { return s.watch(s.disk.wake) },
 		func() error { return s.watch(listener) },
-		func() error { return os.MkdirAll(s.holes(), 0o700) },
 	} {
 		if err := step(); err != nil {
 			s.release()
 			return nil, fmt.Errorf("prepare loop: %w", err)
 		}
 	}
-	go s.disk.run(lock, s.prepare)
+	if err := os.MkdirAll(s.holes(), 0o700); err != nil {
+		log.Warn("dropped bytes are counted in memory only", "error", err)
+	}
+	go s.disk.run(lock, s.prepare, func() error { return spool.Begin(cfg.SpoolDir) })
 	return s, nil
 }
 

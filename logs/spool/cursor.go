@@ -95,5 +95,9 @@ func replace(path string, b []byte, durable bool) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return unix.Renameat(int(d.Fd()), name+".new", int(d.Fd()), name)
+	err = unix.Renameat(int(d.Fd()), name+".new", int(d.Fd()), name)
+	if err == nil && durable {
+		err = d.Sync()
+	}
+	return err
 }

@@ -24,6 +24,7 @@ type filled struct {
 	kept    map[int64]int64
 	harmed  map[int64]bool // segments
 	foreign bool           // segments that were never written lie among the others
+	blind   bool           // names and times are harmed, too
 }
 
 func fill(t *testing.T, random *rand.Rand) *filled {
@@ -81,6 +82,7 @@ func (f *filled) harm(kind, which byte) {
 		_, ours := f.kept[offset]
 		f.foreign = f.foreign || !ours
 	}
+	f.blind = f.blind || suffix != ".seg"
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
 		return // what follows would go through a link
 	}
@@ -188,6 +190,9 @@ func (f *filled) check() {
 	at := w.Offset()
 	if at < end {
 		f.t.Fatalf("the next byte would be at %d, before what was read, %d", at, end)
+	}
+	if given := int64(len(f.bytes)); at < given && !f.blind && !f.foreign {
+		f.t.Fatalf("the next byte would be at %d, where one was: they go to %d", at, given)
 	}
 	err = errors.Join(w.Append([]byte("more"), noon), w.Close())
 	if err != nil {

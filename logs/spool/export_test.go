@@ -10,10 +10,14 @@ var (
 	FileName    = fileName
 	ParseCursor = parseCursor
 	ParseLost   = parseLost
+	BeginBoot   = begin
 
 	ParseProgress  = parseProgress
 	EncodeProgress = Progress.encode
 )
+
+// Margin is how far a stream goes on behind a place where positions may have been given.
+const Margin = margin
 
 // Encode is what the file of a hole holds.
 func (l Lost) Encode() string { return l.encode() }

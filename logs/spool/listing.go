@@ -97,6 +97,7 @@ func (l Listing) tail(dyno string, s Stream) (int64, error) {
 		return 0, err
 	}
 	defer d.Close()
+	last, marked := d.lastMark(l) // before the sizes, which grow
 	for _, start := range l.Segments {
 		size, err := d.size(fileName(start, segmentSuffix))
 		if err != nil && !broken(err) {
@@ -104,7 +105,47 @@ func (l Listing) tail(dyno string, s Stream) (int64, error) {
 		}
 		tail = max(tail, start+min(size, maxFile))
 	}
+	if marked && last.Offset > tail { // cut off: there were bytes up to there and more
+		tail = last.Offset + margin
+	}
 	return tail, nil
+}
+
+// lastMark is the last mark of the stream.
+func (d folder) lastMark(l Listing) (Mark, bool) {
+	n := len(l.Marks)
+	if n == 0 {
+		return Mark{}, false
+	}
+	f, err := d.open(fileName(l.Marks[n-1], marksSuffix), 0)
+	if err != nil {
+		return Mark{}, false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || fi.Size() > maxFile {
+		return Mark{}, false
+	}
+	m, ok := readMark(f, int(fi.Size()/MarkSize)-1)
+	return m, ok && m.Offset < l.Marks[n-1]+maxFile
+}
+
+// Present is how many bytes of a stream are there from a position on.
+func Present(dyno string, s Stream, from int64) (there int64, err error) {
+	l, err := List(Dir(dyno, s))
+	if err != nil || len(l.Segments) == 0 {
+		return 0, err
+	}
+	d, err := openFolder(Dir(dyno, s), streamDepth)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	for _, start := range l.Segments {
+		size, _ := d.size(fileName(start, segmentSuffix))
+		there += max(0, min(start+size, l.after(start))-max(start, from))
+	}
+	return there, nil
 }
 
 // Usage is how many bytes the files of a dyno's streams have together, or take on disk where that is less.

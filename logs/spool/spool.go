@@ -6,6 +6,7 @@
 //	<spool>/<dyno id>/<stream>/<end>.lost    what is known of the hole that ends at this position, see Lost
 //	<spool>/<dyno id>/cursor                 how far each stream is delivered
 //	<spool>/<dyno id>/cursor-<n>             how far one more receiver is, see Progress
+//	<spool>/boot-<id>                        empty: the boot of the host in which the spool was last in use, see Begin
 //
 // The names carry the positions, so a hole between the end of one segment and the start of the next is the count of
 // bytes that were dropped, and the position to write at is the end of what the names show: nothing else has to be kept

@@ -216,7 +216,6 @@ func TestTailRespectsCursor(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir, 1000)
 	must(t, w.Append([]byte("lost in a power cut"), noon))
-	must(t, w.Close())
 	must(t, spool.Cursor{spool.Stdout: 12}.Store(dir))
 	must(t, os.Truncate(filepath.Join(spool.Dir(dir, spool.Stdout), spool.FileName(0, ".seg")), 5))
 	w = openWriter(t, dir, 1000)

@@ -22,6 +22,7 @@ type Writer struct {
 	start    int64
 	marks    *os.File // nil until the segment's first byte
 	marked   int64    // bytes in marks
+	dated    time.Time
 	appended int64
 }
 
@@ -121,8 +122,14 @@ func (w *Writer) End() error {
 	return w.settle()
 }
 
-// Close gives the files back. After an error about names that are not made yet it may be called again.
-func (w *Writer) Close() error { return errors.Join(w.settle(), w.release()) }
+// Close gives the files back, with a last mark that shows how long the segment is. After an error about names that are not
+// made yet it may be called again.
+func (w *Writer) Close() error {
+	if w.marks != nil && w.pos > w.start {
+		_ = w.mark(w.dated)
+	}
+	return errors.Join(w.settle(), w.release())
+}
 
 // Available is how many bytes a pipe holds. 0 and a nil error mean end of file, unix.EAGAIN that it is only empty.
 func Available(fd int) (int64, error) {
@@ -199,6 +206,7 @@ func (w *Writer) mark(now time.Time) error {
 	if _, err := w.marks.WriteAt(AppendMark(buf[:0], Mark{w.pos, now}), w.marked); err != nil {
 		return fmt.Errorf("write time: %w", err)
 	}
+	w.dated = now
 	w.marked += MarkSize
 	w.appended += MarkSize
 	return nil
