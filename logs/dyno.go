@@ -46,7 +46,6 @@ type stream struct {
 	barred bool  // nothing of it is taken at present
 
 	unread trouble // the shipper's alone
-	synced int64   // everything below is durable; maintain's alone
 }
 
 func checkID(id string) error {

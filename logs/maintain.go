@@ -35,26 +35,7 @@ func (l *Logs) maintain(ctx context.Context) {
 
 func (l *Logs) saveAll() {
 	for _, d := range l.each() {
-		l.sync(d)
 		l.save(d)
-	}
-}
-
-// sync makes durable what waits for its delivery: a power cut takes little more than the last second of it. What is delivered
-// between two looks costs no write.
-func (l *Logs) sync(d *dyno) {
-	for _, s := range d.streams {
-		l.mu.Lock()
-		from, end := max(s.acked, s.synced), s.end
-		l.mu.Unlock()
-		if end <= from {
-			continue
-		}
-		if err := spool.Sync(l.dir(d.id), s.Stream, from); err != nil {
-			l.log.Warn("output not durable", "dyno", d.id, "stream", s.Stream, "error", err)
-			continue
-		}
-		s.synced = end
 	}
 }
 
