@@ -80,7 +80,7 @@ bench: deps-bench ## starts, stops, memory and slugs beside ctr, Docker and podm
 fleet: ## what 1,000 simulated hosts cost a control plane, and how they come back to it; into build/
 	go run ./test/fleet
 
-bench-logs: deps-test ## what a log line costs, beside Docker and ctr, and the memory of 200 dynos; into build/ (root)
+bench-logs: deps-test ## what a log line costs, beside Docker and ctr, the memory of 200 dynos, and a quiet line beside a flood; into build/ (root)
 	go run ./test/bench/logs
 
 lint: vet imports ## vet, the import rule, golangci-lint with gofumpt

@@ -150,6 +150,31 @@ func TestHeldPipe(t *testing.T) {
 	}
 }
 
+// TestNeighbourOfAHolder: what was staged in the round in which the loop got stuck does not wait for another one.
+func TestNeighbourOfAHolder(t *testing.T) {
+	cfg := configured(t, nil)
+	p := spawn(t, cfg, nil)
+	c, _ := p.dial()
+	id := uuid.NewString()
+	out, errs := begin(t, c, id)
+	defer func() { _, _ = unix.Close(out), unix.Close(errs) }()
+	for said := len(before); said <= 20*len(before); said += len(before) {
+		h := &held{id: uuid.NewString()}
+		h.out, h.errs = begin(t, c, h.id)
+		h.holders = append(h.holders, hold(t, h.out))
+		time.Sleep(20 * time.Millisecond) // capture has nothing to do
+		if _, err := unix.Write(out, []byte(before)); err != nil {
+			t.Fatal(err)
+		}
+		h.say(before)
+		waitFor(t, "the neighbour's line", func() bool {
+			tail, err := spool.Tail(filepath.Join(cfg.SpoolDir, id), spool.Stdout)
+			return err == nil && tail == int64(said)
+		})
+		h.end()
+	}
+}
+
 // TestKilledWhileHeld: a capture that ends while a dyno holds its pipes cannot die, and may not be waited for. The one after it
 // serves, and loses track of nothing.
 func TestKilledWhileHeld(t *testing.T) {

@@ -180,6 +180,8 @@ func (s *server) rest() {
 // timeout is how long to wait for events at most, in milliseconds: until there is something else to do.
 func (s *server) timeout() int {
 	switch {
+	case len(s.batch) > 0 && !s.disk.out: // left by a loop that got stuck
+		return 0
 	case len(s.changed) > 0 && s.conn >= 0, len(s.store.waiting) > 0, len(s.resting) > 0:
 		return int(tellEvery / 2 / time.Millisecond)
 	case len(s.ended) > 0:

@@ -5,6 +5,9 @@
 //	                error; RATE bytes a second on each (0: as fast as they are taken, up to LIMIT bytes if that is
 //	                set). The last line is unfinished.
 //	flood <lines>   waits for $DIR/go, then writes so many lines of 100 bytes to standard output, one a write
+//	clock           writes the time, in nanoseconds since 1970, as a line some 40 times a second until SIGTERM
+//	hold            writes a line to both streams and then holds their pipes: splice(2) waits for what never comes,
+//	                until SIGTERM
 //
 // Then it writes $DIR/count.json, a Told, and waits for SIGTERM.
 package main
@@ -45,8 +48,12 @@ func run(args []string) error {
 		told, err = speak()
 	case len(args) == 2 && args[0] == "flood":
 		told, err = flood(args[1])
+	case len(args) == 1 && args[0] == "clock":
+		told, err = clock(ctx)
+	case len(args) == 1 && args[0] == "hold":
+		err = hold(ctx)
 	default:
-		err = errors.New("usage: gen numbered | flood <lines>")
+		err = errors.New("usage: gen numbered | flood <lines> | clock | hold")
 	}
 	if err == nil {
 		err = tell(told)

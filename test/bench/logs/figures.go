@@ -17,8 +17,9 @@ const dockerName = "docker run, json-file"
 
 // figures is all that was measured.
 type figures struct {
-	Arms   []arm   `json:"arms"`
-	Memory *memory `json:"memory,omitempty"`
+	Arms    []arm    `json:"arms"`
+	Latency *latency `json:"latency"`
+	Memory  *memory  `json:"memory,omitempty"`
 }
 
 // arm is one way of a line. Everything but Runs is of the median run.
@@ -126,6 +127,9 @@ func (f figures) table() string {
 	for _, a := range f.Arms {
 		fmt.Fprintf(&t, "%-30s %10.0f %8.1f %10.3f %12.2f %13.0f %10.1f\n", a.Name, float64(a.Lines)/a.Seconds, a.megabytes()/a.Seconds,
 			1e6*a.CPUSeconds/float64(a.Lines), a.MegabyteMS, a.LinesPerCPU, a.OverDocker)
+	}
+	if f.Latency != nil {
+		t.WriteString("\n" + f.Latency.String() + "\n")
 	}
 	if f.Memory != nil {
 		t.WriteString("\n" + f.Memory.String() + "\n")

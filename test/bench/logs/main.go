@@ -1,7 +1,8 @@
 // Command logs measures what a log line costs, beside Docker and ctr, on the same machine in the same run: lines of 100
 // bytes, one a write, as fast as they are taken. It counts the CPU of every process that helps, but not the generator's
-// and not the receiving control plane's. Then it measures the memory of agent and capture beside many dynos. It prints
-// tables and writes build/bench-logs.json. Everything runs in a lab.
+// and not the receiving control plane's. It measures the memory of agent and capture beside many dynos too, and how long a
+// quiet dyno's lines take beside one that floods. It prints tables and writes build/bench-logs.json. Everything runs in a
+// lab.
 package main
 
 import (
@@ -91,6 +92,9 @@ func (b *bench) measure(ctx context.Context) (figures, error) {
 		if f.Memory, err = b.memory(ctx); err != nil {
 			return f, err
 		}
+	}
+	if f.Latency, err = b.latency(ctx); err != nil {
+		return f, err
 	}
 	if err := f.repeat(ctx, b, "dynod, acknowledged upstream", b.through); err != nil {
 		return f, err

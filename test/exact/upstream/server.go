@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -24,6 +25,7 @@ type Server struct {
 	*Ledger
 	Faults
 
+	hear   atomic.Pointer[func(*dynodv1.LogRun)]
 	wire   *wire
 	server *grpc.Server
 }
@@ -40,6 +42,9 @@ func Serve(l net.Listener, files transport.TLSFiles, agents []string) (*Server, 
 	go func() { _ = s.server.Serve(s.wire) }() // it ends with Close only
 	return s, nil
 }
+
+// Listen has every run told as it arrives, before anything else is done about it.
+func (s *Server) Listen(hear func(*dynodv1.LogRun)) { s.hear.Store(&hear) }
 
 // Down ends all connections and takes none until Up.
 func (s *Server) Down() { s.wire.down() }
@@ -75,6 +80,11 @@ func (s *Server) ShipLogs(stream grpc.BidiStreamingServer[dynodv1.ShipLogsReques
 		}
 		if err != nil {
 			return err
+		}
+		if hear := s.hear.Load(); hear != nil {
+			for _, r := range in.GetRuns() {
+				(*hear)(r)
+			}
 		}
 		lines, size := count(in.GetRuns())
 		if in.GetBatch() != last+1 || in.GetHost() == "" || lines == 0 || size > maxBatch {
