@@ -119,8 +119,8 @@ func (n *Network) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { n.listen(ctx, n.watchFirewall, about) })
 	parts.Go(func() { n.listen(ctx, n.watchLinks, about) })
-	parts.Go(func() { n.tend(ctx, "look at what is ours", n.mend, tendPause, about.touched) })
-	parts.Go(func() { n.tend(ctx, "look at what others have", n.noteObstacles, findPause, about.foreign) })
+	parts.Go(func() { n.tend(ctx, "ours", n.mend, tendPause, about.touched) })
+	parts.Go(func() { n.tend(ctx, "others", n.noteObstacles, findPause, about.foreign) })
 	parts.Go(func() { n.tellDenied(ctx) })
 	parts.Wait()
 	return nil
@@ -140,7 +140,7 @@ func (n *Network) listen(ctx context.Context, watch func(context.Context, news) 
 // unasked now and then.
 func (n *Network) tend(ctx context.Context, what string, work func(context.Context) error, least time.Duration, news <-chan struct{}) {
 	for ctx.Err() == nil {
-		n.log.Debug(what)
+		n.log.Debug("look", "at", what)
 		if err := work(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("mend networks", "err", err)
 		}

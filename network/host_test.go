@@ -209,6 +209,7 @@ func (h *host) cannotReach(ns, addr string, local ...string) {
 // still fails the test unless conn carries bytes both ways.
 func (h *host) still(conn net.Conn) {
 	h.t.Helper()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	word := []byte("still there?")
 	if _, err := conn.Write(word); err != nil {
 		h.t.Fatal(err)

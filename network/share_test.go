@@ -117,7 +117,6 @@ func TestSharesChangeInALife(t *testing.T) {
 		r.Size, r.Policy = size, policy
 		h.again(r)
 		for _, conn := range open {
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 			h.still(conn)
 		}
 	}

@@ -25,7 +25,7 @@ func TestOthersStartNoStorm(t *testing.T) {
 			"ip link add dyx type veth peer name storm; ip link set dyx up; ip addr add 10.88.0.1/24 dev dyx; ip link del dyx")
 	}
 	lasted := time.Since(began)
-	ours, others := len(log.with("look at what is ours")), len(log.with("look at what others have"))
+	ours, others := len(log.with("msg=look at=ours")), len(log.with("msg=look at=others"))
 	t.Logf("%d changes in %s: %d looks at ours, %d at theirs", changes, lasted, ours, others)
 	if most := 2 + int(lasted/(10*time.Second)); ours > most {
 		t.Errorf("%d looks at what is ours in %s, want %d at most", ours, lasted, most)
