@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/crypto/ssh"
 )
 
 // Options say what differs between hosts.
@@ -34,7 +35,7 @@ type Host struct {
 	gone      chan struct{} // closed when qemu has ended
 
 	mu        sync.Mutex
-	link      *link // nil while it is off
+	link      *ssh.Client // nil while it is off
 	listeners []*listener
 }
 

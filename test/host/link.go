@@ -13,11 +13,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// link is the one connection to a host that is on: ssh to its port 22, which qemu takes on a port of the loopback interface.
-type link struct{ *ssh.Client }
-
-// connect tries until the host answers, is off, or ctx ends.
-func (h *Host) connect(ctx context.Context) (*link, error) {
+// connect tries until the host answers on its port 22, which qemu takes on a port of the loopback interface, is off, or ctx ends.
+func (h *Host) connect(ctx context.Context) (*ssh.Client, error) {
 	login, err := h.Image.login()
 	if err != nil {
 		return nil, err
@@ -26,7 +23,7 @@ func (h *Host) connect(ctx context.Context) (*link, error) {
 	for {
 		client, err := handshake(ctx, address, login)
 		if err == nil {
-			return &link{client}, nil
+			return client, nil
 		}
 		select {
 		case <-time.After(pause):
@@ -55,7 +52,7 @@ func handshake(ctx context.Context, address string, login *ssh.ClientConfig) (*s
 	return ssh.NewClient(c, channels, requests), nil
 }
 
-func (h *Host) current() (*link, error) {
+func (h *Host) current() (*ssh.Client, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.link == nil {
@@ -70,30 +67,46 @@ type Result struct {
 	Code     int // 128 and more: it was killed
 }
 
-// Try runs a shell command as root to its end, whatever that is. An error means that there is no answer.
+// Try runs a shell command as root to its end, whatever that is. An error means that there is no answer; the command may run on.
 func (h *Host) Try(ctx context.Context, command string) (Result, error) {
 	return h.feed(ctx, command, nil)
 }
 
-func (h *Host) feed(ctx context.Context, command string, stdin []byte) (r Result, err error) {
-	l, err := h.current()
+func (h *Host) feed(ctx context.Context, command string, stdin []byte) (Result, error) {
+	client, err := h.current()
+	if err != nil {
+		return Result{}, err
+	}
+	type answer struct {
+		Result
+		err error
+	}
+	ended := make(chan answer, 1)
+	go func() {
+		r, err := execute(client, command, stdin)
+		ended <- answer{r, err}
+	}()
+	select {
+	case a := <-ended:
+		err = a.err
+		if err == nil {
+			return a.Result, nil
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return Result{}, fmt.Errorf("run %q: %w", command, err)
+}
+
+func execute(client *ssh.Client, command string, stdin []byte) (r Result, err error) {
+	session, err := client.NewSession()
 	if err != nil {
 		return r, err
-	}
-	session, err := l.NewSession()
-	if err != nil {
-		return r, fmt.Errorf("run %q: %w", command, err)
 	}
 	defer session.Close()
 	var out, bad bytes.Buffer
 	session.Stdin, session.Stdout, session.Stderr = bytes.NewReader(stdin), &out, &bad
-	ended := make(chan error, 1)
-	go func() { ended <- session.Run(command) }()
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		return r, fmt.Errorf("run %q: %w", command, ctx.Err())
-	}
+	err = session.Run(command)
 	r = Result{Out: out.String(), Err: bad.String()}
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // listener takes connections to a port of the host, also after the host was off and on again.
@@ -27,7 +29,7 @@ func (h *Host) Listen(port int) (net.Listener, error) {
 }
 
 // attach goes on until the host goes off.
-func (l *listener) attach(link *link) error {
+func (l *listener) attach(link *ssh.Client) error {
 	remote, err := link.Listen("tcp", l.address.String())
 	if err != nil {
 		return fmt.Errorf("listen in the host: %w", err)

@@ -23,10 +23,10 @@ var (
 )
 
 // patience bounds every wait. What takes a second on the machine may take ten in a host, and the machine is busy.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 // boot is how long a host may take until somebody can log in.
-const boot = 10 * time.Minute
+const boot = 15 * time.Minute
 
 // each runs a test on every release that is asked for.
 func each(t *testing.T, test func(t *testing.T, image host.Image)) {

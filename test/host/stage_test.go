@@ -37,7 +37,6 @@ address = "127.0.0.1:7071"
 cert = "/etc/dynod/tls/agent.pem"
 key = "/etc/dynod/tls/agent-key.pem"
 ca = "/etc/dynod/tls/ca.pem"
-heartbeat = "2s"
 [artifacts]
 allow_file_urls = true
 [artifacts.stacks]
