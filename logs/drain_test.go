@@ -310,6 +310,9 @@ func TestReceiverIsGivenUp(t *testing.T) {
 	if err := h.Remove(h.ctx(), id); err != nil {
 		t.Error(err)
 	}
+	if gone := h.Account(); gone.Sinks[logs.Logplex].Lost != 700 || gone.Sinks[logs.Logplex].Receivers != 0 || gone.Captured == 0 {
+		t.Errorf("the account forgets with the dyno: %+v", gone)
+	}
 }
 
 // TestCountingHoldsNobodyUp has a receiver that is given up with a quarter of a million lines to count, while others ask for what is

@@ -65,6 +65,9 @@ func (r *Runtime) Create(ctx context.Context, c Container) error {
 		return err
 	}
 	if taken, err := r.takeSpare(ctx, c); taken || err != nil {
+		if err == nil {
+			r.created.warm.Add(1)
+		}
 		return err
 	}
 	if p := r.place(c.ID); p.used() {
@@ -79,6 +82,7 @@ func (r *Runtime) Create(ctx context.Context, c Container) error {
 	if err := r.createAll(ctx, c); err != nil {
 		return errors.Join(fmt.Errorf("create dyno %s: %w", c.ID, err), r.Delete(context.WithoutCancel(ctx), c.ID))
 	}
+	r.created.cold.Add(1)
 	return nil
 }
 

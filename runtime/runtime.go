@@ -130,6 +130,7 @@ type Runtime struct {
 	options            *anypb.Any // of the shim
 	shims              *shims
 	creating, deleting turns
+	created            created
 
 	diskQuota string
 	cgroups   cgroup.Tree

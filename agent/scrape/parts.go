@@ -4,7 +4,14 @@ import (
 	"time"
 
 	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/runtime"
 )
+
+func readRuntime(to metrics, c runtime.Counts) {
+	const created = "Containers of dynos that were made, warm ones out of a sandbox made ahead."
+	to.count("dynod_created_total", created, float64(c.Cold), "kind", "cold")
+	to.count("dynod_created_total", created, float64(c.Warm), "kind", "warm")
+}
 
 func readNetwork(to metrics, n Network) {
 	c := n.Counts()

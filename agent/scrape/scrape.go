@@ -9,11 +9,13 @@ import (
 	"github.com/dynod/dynod/agent"
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
 )
 
 // Sources are what is read. Each is asked at every scrape.
 type Sources struct {
 	Agent   *agent.Agent
+	Runtime interface{ Counts() runtime.Counts }
 	Network Network
 	Logs    interface{ Account() logs.Account }
 	Disks   map[string]string // a path on each, by the disk's name
@@ -33,6 +35,7 @@ func Register(reg prometheus.Registerer, from Sources) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collector(func(to metrics) { readHost(to, from.Agent) }),
 		collector(func(to metrics) { readDynos(to, from.Agent.List()) }),
+		collector(func(to metrics) { readRuntime(to, from.Runtime.Counts()) }),
 		collector(func(to metrics) { readNetwork(to, from.Network) }),
 		collector(func(to metrics) { readLogs(to, from.Logs.Account()) }),
 		collector(newDisks(from.Disks).read),

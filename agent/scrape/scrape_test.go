@@ -28,6 +28,7 @@ import (
 	"github.com/dynod/dynod/agent/scrape"
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/network"
+	"github.com/dynod/dynod/runtime"
 )
 
 var write = flag.Bool("write", false, "write docs/metrics.md instead of comparing it")
@@ -39,6 +40,10 @@ type quietNetwork struct{}
 func (quietNetwork) Counts() network.Counts { return network.Counts{Ahead: 3} }
 
 func (quietNetwork) Denied() (map[string]uint64, error) { return map[string]uint64{"metadata": 7}, nil }
+
+type quietRuntime struct{}
+
+func (quietRuntime) Counts() runtime.Counts { return runtime.Counts{Cold: 2, Warm: 9} }
 
 type quietLogs struct{}
 
@@ -58,7 +63,7 @@ func everything(t *testing.T) *prometheus.Registry {
 	a := agent.New(agent.Parts{
 		Runtime: agenttest.NewRuntime(), Network: agenttest.NewNetwork(), Logs: agenttest.NewLogs(), Meter: m, Log: slog.New(slog.DiscardHandler),
 	}, agent.Config{Version: "1.2.3", Slots: 4, Memory: 1 << 30, Upstream: "plane:1"})
-	scrape.Register(reg, scrape.Sources{Agent: a, Network: quietNetwork{}, Logs: quietLogs{}, Disks: map[string]string{"state": t.TempDir(), "gone": "/nonexistent"}})
+	scrape.Register(reg, scrape.Sources{Agent: a, Runtime: quietRuntime{}, Network: quietNetwork{}, Logs: quietLogs{}, Disks: map[string]string{"state": t.TempDir(), "gone": "/nonexistent"}})
 	return reg
 }
 
@@ -77,7 +82,7 @@ func TestValues(t *testing.T) {
 	for _, line := range []string{
 		`dynod_build_info{goversion="`, `version="1.2.3"} 1`,
 		`dynod_starts_total{kind="order"} 1`, `dynod_starts_total{kind="restart"} 0`,
-		`dynod_dynos{phase="up"} 0`, `dynod_places 4`, `dynod_free_places 4`, `dynod_networks_ahead 3`,
+		`dynod_dynos{phase="up"} 0`, `dynod_created_total{kind="warm"} 9`, `dynod_places 4`, `dynod_free_places 4`, `dynod_networks_ahead 3`,
 		`dynod_network_denied_packets_total{rule="metadata"} 7`,
 		`dynod_log_delivered_lines_total{sink="upstream"} 5`, `dynod_log_lag_seconds{sink="syslog"} 0`, `dynod_log_lag_seconds{sink="upstream"} 6`,
 		`dynod_upstream_acknowledged_timestamp_seconds 0`, `dynod_ready 0`, `dynod_errors_total{code="R14"} 0`,

@@ -114,6 +114,10 @@ func (a *agent) ListDynos(context.Context, *dynodv1.ListDynosRequest) (*dynodv1.
 	return &dynodv1.ListDynosResponse{Dynos: a.now().dynos}, nil
 }
 
+func (a *agent) GetMetrics(context.Context, *dynodv1.GetMetricsRequest) (*dynodv1.GetMetricsResponse, error) {
+	return &dynodv1.GetMetricsResponse{Text: "dynod_ready 1\n"}, nil
+}
+
 func (a *agent) GetHost(ctx context.Context, _ *dynodv1.GetHostRequest) (*dynodv1.GetHostResponse, error) {
 	w := a.now()
 	if w.silent {

@@ -19,6 +19,10 @@ ID        APP   NAME      SIZE         PHASE             SINCE  LIVES  ADDRESS  
 `, "")
 }
 
+func TestMetrics(t *testing.T) {
+	want(t, run(t, newAgent(t), "", "metrics"), 0, "\ndynod_ready 1\n", "")
+}
+
 func TestInspect(t *testing.T) {
 	a := newAgent(t)
 	a.change(func(w *world) {

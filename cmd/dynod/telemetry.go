@@ -42,7 +42,7 @@ func openTelemetry(ctx context.Context, cfg config.Config, log *slog.Logger) (t 
 // watch has the parts read at every scrape, and says what servers need to take part.
 func (t telemetry) watch(cfg config.Config, a *agent.Agent, p parts) rpc.ServerParts {
 	scrape.Register(t.registry, scrape.Sources{
-		Agent: a, Network: p.network, Logs: p.logs, Disks: map[string]string{"state": cfg.StateDir, "spool": cfg.SpoolDir},
+		Agent: a, Runtime: p.runtime, Network: p.network, Logs: p.logs, Disks: map[string]string{"state": cfg.StateDir, "spool": cfg.SpoolDir},
 	})
 	return rpc.ServerParts{Agent: a, Calls: rpc.NewCalls(t.registry), Metrics: t.registry, Traces: t.traces.handler(), Log: t.log}
 }

@@ -25,7 +25,7 @@ var rules = map[string][]string{
 	"agent/dyno":       {},
 	"agent/meter":      {"agent/dyno"},
 	"agent/rendezvous": {}, // it meets the agent in cmd/dynod only
-	"agent/scrape":     {"agent", "agent/dyno", "network", "logs"},
+	"agent/scrape":     {"agent", "agent/dyno", "runtime", "network", "logs"},
 	"agent/state":      {"agent/dyno"},
 	"agent":            {"agent/cloud", "agent/dyno", "agent/meter", "agent/state", "runtime", "network", "logs"},
 	"agent/agenttest":  {"agent", "agent/cloud", "agent/dyno", "agent/state", "runtime", "network", "logs"}, // fakes in the leaves' words

@@ -143,6 +143,9 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		{"upstream without certificates", "[upstream]\naddress = \"plane:1\"\ncert = \"/c\"\nkey = \"/k\"", []string{
 			`config.toml:2:1: upstream.address = "plane:1": needs upstream.ca as well`,
 		}},
+		{"metrics for dynos", "[metrics]\nlisten = \":9476\"\n[network]\nhost_ports = [53, 9476]", []string{
+			`config.toml:2:1: metrics.listen = ":9476": its port is one of network.host_ports, which dynos reach`,
+		}},
 		{"kept output", "[logs]\nspool_bytes = \"1MiB\"", []string{
 			`default: logs.keep_bytes = "1MiB": must be at most half of logs.spool_bytes = "1MiB"`,
 		}},
