@@ -11,7 +11,7 @@ RELEASE ?= all
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test deps-packages deps-host deps-bench build packages demo dev test test-unit test-network test-integration test-contract test-logs test-logs-full \
+.PHONY: help deps deps-test deps-packages deps-host deps-bench build packages demo dev test test-unit test-network test-integration test-contract test-contract-warm test-logs test-logs-full \
 	test-packages test-host test-host-part bench bench-logs fleet lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
@@ -58,6 +58,9 @@ test-integration: deps-test ## unit tests, and those against real containerd, ke
 
 test-contract: deps-test ## every sentence of docs/contract.md on real dynos, a line for each (root)
 	@tools/contract.sh
+
+test-contract-warm: deps-test ## the same with slots kept warm for them
+	@tools/contract.sh -warm=32
 
 test-logs: deps-test ## no log line lost, none doubled, over some kills and outages (root)
 	go test -count=1 -v -timeout 5m ./test/exact

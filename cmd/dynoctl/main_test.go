@@ -88,7 +88,7 @@ func newAgent(t *testing.T) *agent {
 	return serveAgent(t, world{
 		host: &dynodv1.Host{
 			WarmSlots: 4,
-			Name: "host1", AgentVersion: "9.9.9", BootId: "b", Kernel: "6.1", AgentStartedAt: morning,
+			Name:      "host1", AgentVersion: "9.9.9", BootId: "b", Kernel: "6.1", AgentStartedAt: morning,
 			Capacity: &dynodv1.Capacity{MemoryBytes: 8 << 30, Dynos: 100, CpuMilli: 2000},
 			Free:     &dynodv1.Capacity{MemoryBytes: 1 << 29, Dynos: 96, CpuMilli: 1500},
 			Pressure: &dynodv1.Pressure{Cpu: 12.34, Io: 0.5}, ContainerdReachable: true,

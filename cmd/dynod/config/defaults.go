@@ -22,7 +22,7 @@ func Default() Config {
 		StateDir: "/var/lib/dynod",
 		RunDir:   "/run/dynod",
 		Log:      Log{Format: "auto"},
-		Host:     Host{Cloud: "auto", MaxDynos: 256, RestingSlots: 1024, WarmSlots: 4, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID, SampleInterval: 20 * time.Second},
+		Host:     Host{Cloud: "auto", MaxDynos: 256, RestingSlots: 1024, MemoryReserve: 512 * mib, UserNamespace: "required", FirstUID: firstUID, SampleInterval: 20 * time.Second},
 		// A spot instance ends two minutes after its notice: what is still placed there is lost. The other kinds may never
 		// come true, or only after days: that is for the control plane to weigh.
 		Notices:  Notices{SpotInterruption: "cordon", Rebalance: "report", Maintenance: "report", Lifecycle: "report"},
