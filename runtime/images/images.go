@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,7 @@ type Config struct {
 type Store struct {
 	client *containerd.Client
 	config Config
+	known  described
 }
 
 // New is a store over client, whose namespace it uses.
@@ -150,6 +152,20 @@ func (s *Store) Lookup(ctx context.Context, ref string) (Image, error) {
 }
 
 func (s *Store) describe(ctx context.Context, found containerd.Image) (Image, error) {
+	digest := found.Target().Digest
+	image, known := s.known.get(digest)
+	if !known {
+		var err error
+		if image, err = s.read(ctx, found); err != nil {
+			return Image{}, err
+		}
+		s.known.put(digest, image)
+	}
+	image.Name = found.Name()
+	return image, nil
+}
+
+func (s *Store) read(ctx context.Context, found containerd.Image) (Image, error) {
 	descriptor, err := found.Config(ctx)
 	if err != nil {
 		return Image{}, err
@@ -171,8 +187,8 @@ func (s *Store) describe(ctx context.Context, found containerd.Image) (Image, er
 	}
 	c := config.Config
 	return Image{
-		Name: found.Name(), Chain: identity.ChainID(config.RootFS.DiffIDs).String(), diffs: config.RootFS.DiffIDs,
-		Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, Dir: c.WorkingDir, Buildpacks: buildpacks,
+		Chain: identity.ChainID(config.RootFS.DiffIDs).String(), diffs: config.RootFS.DiffIDs,
+		Entrypoint: slices.Clip(c.Entrypoint), Cmd: slices.Clip(c.Cmd), Env: slices.Clip(c.Env), Dir: c.WorkingDir, Buildpacks: buildpacks,
 	}, nil
 }
 
