@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dynod/dynod/test/bench/contender"
@@ -41,7 +42,7 @@ func open(ctx context.Context, runs Runs) (b *bench, err error) {
 	if b.rootfs, err = contender.MakeRootfs(ctx, b.lab.Dir()); err != nil {
 		return nil, err
 	}
-	if b.dynod, err = contender.OpenDynod(ctx, b.lab, b.rootfs); err != nil {
+	if b.dynod, err = contender.OpenDynod(ctx, b.lab, b.rootfs, slices.Max(runs.AtOnce)); err != nil {
 		return nil, err
 	}
 	if err := b.enter(ctx); err != nil {
@@ -65,7 +66,7 @@ func (b *bench) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.contenders = []contender.Detached{b.dynod.Cold(), ctr, docker, podman}
+	b.contenders = []contender.Detached{b.dynod.Warm(), b.dynod.Cold(), ctr, docker, podman}
 	return nil
 }
 
@@ -85,17 +86,25 @@ func limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, 2*time.Minute)
 }
 
-// The lab is quiet when its processes use less than a tenth of a CPU.
+// The lab is quiet when its processes use less than a tenth of a CPU for longer than the agent lets pass between an
+// order and the making of a warm slot.
 const (
-	quietLook  = 30 * time.Millisecond
+	quietLook  = 120 * time.Millisecond
 	quietUse   = quietLook / 10
-	quietLimit = 20 * time.Second
+	quietLimit = time.Minute
 )
 
 // settle waits until whatever the last measurement left to be done is done, so that it does not burden the next one.
 func (b *bench) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quietLimit)
 	defer cancel()
+	if err := b.dynod.Ready(ctx); err != nil {
+		return err
+	}
+	return b.quiet(ctx)
+}
+
+func (b *bench) quiet(ctx context.Context) error {
 	before, err := b.used()
 	for err == nil {
 		select {

@@ -11,11 +11,19 @@ import (
 	"github.com/dynod/dynod/test/bench/contender"
 	"github.com/dynod/dynod/test/bench/figures"
 	"github.com/dynod/dynod/test/bench/proc"
-	"github.com/dynod/dynod/test/rig"
 )
+
+// fewSlots are the warm slots beside a crowd: many would be a crowd of their own.
+const fewSlots = 4
 
 // crowd measures what many idle containers cost: memory, and with ours CPU, starts beside them and the agent's restart.
 func (b *bench) crowd(ctx context.Context) error {
+	if err := b.dynod.Restart(ctx, fewSlots); err != nil {
+		return err
+	}
+	if err := b.settle(ctx); err != nil {
+		return err
+	}
 	if err := b.beside(ctx, figures.MainOf1, 1); err != nil {
 		return err
 	}
@@ -52,7 +60,7 @@ func (b *bench) fill(ctx context.Context, c contender.Detached) error {
 		}
 		b.figures.Add(idle(n), c.Name(), float64(now-empty)/float64(n))
 	}
-	if ours(c) {
+	if c.Name() == figures.Cold {
 		if err := b.amid(ctx, c, len(all)); err != nil {
 			return err
 		}
@@ -120,7 +128,7 @@ func (b *bench) amid(ctx context.Context, c contender.Detached, n int) error {
 
 // beside measures single starts of ours beside as many more idle dynos as given.
 func (b *bench) beside(ctx context.Context, figure string, n int) error {
-	idle, err := start(ctx, b.contenders[0], n)
+	idle, err := start(ctx, b.dynod.Cold(), n)
 	if err != nil {
 		return err
 	}
@@ -189,7 +197,7 @@ func (b *bench) recover(ctx context.Context, c contender.Contender, n int) error
 	if err := b.dynod.KillAgent(); err != nil {
 		return err
 	}
-	if err := b.settle(ctx); err != nil {
+	if err := b.quiet(ctx); err != nil {
 		return err
 	}
 	began := contender.Now()
@@ -211,5 +219,5 @@ func (b *bench) recover(ctx context.Context, c contender.Contender, n int) error
 		return fmt.Errorf("the new agent has %d of %d dynos up", up, n)
 	}
 	b.figures.Add(figures.Recovery, c.Name(), took.Seconds())
-	return rig.Await(ctx, "the agent to take orders again", b.dynod.Reached)
+	return b.settle(ctx)
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/dynod/dynod/test/bench/contender"
 	"github.com/dynod/dynod/test/bench/figures"
@@ -44,12 +46,19 @@ func (b *bench) singles(ctx context.Context) error {
 func (b *bench) single(ctx context.Context, c contender.Contender) error {
 	ctx, cancel := limited(ctx)
 	defer cancel()
+	before, err := b.dynod.Phases(ctx)
+	if err != nil {
+		return err
+	}
 	s, err := c.Start(ctx, command)
 	if err != nil {
 		return err
 	}
 	t, err := watch(ctx, s)
 	if err != nil {
+		return err
+	}
+	if err := b.phases(ctx, c, before); err != nil {
 		return err
 	}
 	stop, err := s.Stop(ctx)
@@ -61,6 +70,18 @@ func (b *bench) single(ctx context.Context, c contender.Contender) error {
 	b.figures.Add(figures.Up, c.Name(), t.up)
 	b.figures.Add(figures.Stop, c.Name(), stop.Seconds())
 	return b.settle(ctx)
+}
+
+// phases notes where the time of one start of ours went.
+func (b *bench) phases(ctx context.Context, c contender.Contender, before map[string]float64) error {
+	if !ours(c) {
+		return nil
+	}
+	took, err := b.dynod.PhasesSince(ctx, before)
+	for _, name := range slices.Sorted(maps.Keys(took)) {
+		b.figures.Add("phase of a start: "+name, c.Name(), took[name])
+	}
+	return err
 }
 
 // times are seconds from the order.

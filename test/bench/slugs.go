@@ -52,7 +52,7 @@ func (b *bench) slug(ctx context.Context, figure string, a *dynodv1.Artifact) er
 	if err != nil {
 		return err
 	}
-	b.figures.Add(figure, figures.Cold, t.main)
+	b.figures.Add(figure, figures.Warm, t.main)
 	if _, err := s.Stop(ctx); err != nil {
 		return err
 	}

@@ -28,15 +28,15 @@ func main() {
 	flag.DurationVar(&s.Outage, "outage", 20*time.Second, "how long the control plane is away, the second time")
 	out := flag.String("o", "build/fleet.json", "file for the results")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, s, *out); err != nil {
+	if err := run(s, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, s Settings, file string) error {
+func run(s Settings, file string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	bin, err := rig.BuildPlain(ctx)
 	if err != nil {
 		return err

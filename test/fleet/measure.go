@@ -139,6 +139,11 @@ func (f *fleet) storm(ctx context.Context, away time.Duration) (Storm, error) {
 	}
 	s := stormOf(arrivals)
 	s.Away = away.Seconds()
+	taken, err := connections()
+	if err != nil {
+		return s, err
+	}
+	s.Taken = taken - f.plane.taken
 	used, err := f.plane.used()
 	s.CPU = used.Seconds()
 	return s, err

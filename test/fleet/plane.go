@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -27,6 +28,7 @@ type plane struct {
 	address      string // of its first life, kept
 	cmd          *exec.Cmd
 	since        time.Time // when it listened
+	taken        int64     // TCP connections of the machine until then
 	read         int64     // bytes of its reports that were looked at
 }
 
@@ -67,9 +69,23 @@ func (p *plane) start() error {
 			address, _, _ := bytes.Cut(rest, []byte(" "))
 			p.address, p.since = string(address), time.Now()
 			go func() { _, _ = io.Copy(io.Discard, in) }() // else it would block
-			return nil
+			p.taken, err = connections()
+			return err
 		}
 	}
+}
+
+// connections is how many TCP connections were taken on this machine.
+func connections() (int64, error) {
+	all, err := procfs.Self()
+	if err != nil {
+		return 0, err
+	}
+	snmp, err := all.Snmp()
+	if err != nil || snmp.PassiveOpens == nil {
+		return 0, fmt.Errorf("count connections: %w", err)
+	}
+	return int64(*snmp.PassiveOpens), nil
 }
 
 // kill ends it with SIGKILL.

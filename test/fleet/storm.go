@@ -16,6 +16,7 @@ type Storm struct {
 	Last    float64 `json:"last"`
 	Peak    int     `json:"peak_in_a_second"`       // full reports in the busiest second
 	Busiest int     `json:"peak_in_a_tenth_second"` // in the busiest tenth of one
+	Taken   int64   `json:"connections"`            // that the machine took meanwhile: more than hosts where some gave up
 	CPU     float64 `json:"control_plane_cpu_seconds"`
 }
 
@@ -42,6 +43,6 @@ func busiest(sorted []time.Duration, within time.Duration) (most int) {
 }
 
 func (s Storm) String() string {
-	return fmt.Sprintf("away for %.1f s: %d hosts back after %.2f s (first), %.2f (half), %.2f (99 %%), %.2f (last); at most %d in a second, %d in 0.1 s; control plane %.2f s of CPU",
-		s.Away, s.Hosts, s.First, s.P50, s.P99, s.Last, s.Peak, s.Busiest, s.CPU)
+	return fmt.Sprintf("away for %.1f s: %d hosts back after %.2f s (first), %.2f (half), %.2f (99 %%), %.2f (last); at most %d in a second, %d in 0.1 s; %d connections; control plane %.2f s of CPU",
+		s.Away, s.Hosts, s.First, s.P50, s.P99, s.Last, s.Peak, s.Busiest, s.Taken, s.CPU)
 }

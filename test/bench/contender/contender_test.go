@@ -13,22 +13,25 @@ import (
 // TestTimes has what happens happen in order, by one clock, with dynod and with ctr.
 func TestTimes(t *testing.T) {
 	l := lab.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	rootfs, err := contender.MakeRootfs(ctx, l.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dynod, err := contender.OpenDynod(ctx, l, rootfs)
+	dynod, err := contender.OpenDynod(ctx, l, rootfs, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dynod.Close()
+	if err := dynod.Ready(ctx); err != nil {
+		t.Fatalf("%v\n%s", err, dynod.Tail("agent.log", "GetHost"))
+	}
 	ctr, err := contender.NewCtr(ctx, l, rootfs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []contender.Detached{dynod.Cold(), dynod.Slugs("slugs"), ctr} {
+	for _, c := range []contender.Detached{dynod.Cold(), dynod.Warm(), ctr} {
 		t.Run(c.Name(), func(t *testing.T) {
 			if err := inOrder(ctx, c); err != nil {
 				t.Error(err)

@@ -2,8 +2,12 @@ package contender
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -32,11 +36,12 @@ type Dynod struct {
 	plane   *plane
 	orders  *grpc.ClientConn
 	rootfs  Rootfs
+	slots   int // warm ones
 	started atomic.Int64
 }
 
-// OpenDynod starts it and waits until it serves.
-func OpenDynod(ctx context.Context, l *lab.Lab, r Rootfs) (*Dynod, error) {
+// OpenDynod starts it with so many warm slots and waits until it serves.
+func OpenDynod(ctx context.Context, l *lab.Lab, r Rootfs, slots int) (*Dynod, error) {
 	bin, err := rig.BuildPlain(ctx)
 	if err != nil {
 		return nil, err
@@ -52,10 +57,50 @@ func OpenDynod(ctx context.Context, l *lab.Lab, r Rootfs) (*Dynod, error) {
 	if err := d.servePlane(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.StartAgent(ctx); err != nil {
+	if err := d.dial(); err != nil {
 		return nil, err
 	}
-	return d, d.dial()
+	if err := d.start(ctx, slots); err != nil {
+		return nil, err
+	}
+	return d, d.fetch(ctx)
+}
+
+// fetch brings slug and stack to the host: before that no slot can be made.
+func (d *Dynod) fetch(ctx context.Context) error {
+	stream, err := d.API().PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{Artifact: Slug(d.rootfs.Slug, d.rootfs.Sum)})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return fmt.Errorf("fetch slug: %w", err)
+}
+
+func (d *Dynod) start(ctx context.Context, slots int) error {
+	if err := os.Setenv("DYNOD_HOST_WARM_SLOTS", strconv.Itoa(slots)); err != nil {
+		return err
+	}
+	d.slots = slots
+	return d.StartAgent(ctx)
+}
+
+// Restart has the agent go, and come again with so many warm slots.
+func (d *Dynod) Restart(ctx context.Context, slots int) error {
+	if err := d.StopAgent(); err != nil {
+		return err
+	}
+	return d.start(ctx, slots)
+}
+
+// Ready waits until the agent takes orders from outside and all its warm slots are made.
+func (d *Dynod) Ready(ctx context.Context) error {
+	return rig.Await(ctx, fmt.Sprintf("%d warm slots", d.slots), func() (bool, error) {
+		d.orders.ResetConnectBackoff()
+		out, err := dynodv1.NewAgentServiceClient(d.orders).GetHost(ctx, &dynodv1.GetHostRequest{})
+		return err == nil && int(out.GetHost().GetWarmSlots()) >= d.slots, nil
+	})
 }
 
 func (d *Dynod) servePlane(ctx context.Context) error {
@@ -89,13 +134,6 @@ func (d *Dynod) dial() error {
 	return err
 }
 
-// Reached says whether the agent takes orders from outside.
-func (d *Dynod) Reached() (bool, error) {
-	d.orders.ResetConnectBackoff()
-	_, err := dynodv1.NewAgentServiceClient(d.orders).GetHost(context.Background(), &dynodv1.GetHostRequest{})
-	return err == nil, nil
-}
-
 // Close ends agent and control plane. The rest goes with the lab.
 func (d *Dynod) Close() error {
 	_ = d.orders.Close() // a connection of ours to what ends anyway
@@ -106,11 +144,11 @@ func (d *Dynod) Close() error {
 // Cold starts images, for which no slot is ever made ahead.
 func (d *Dynod) Cold() Detached { return dynos{d, figures.Cold, d.image} }
 
-// Slugs starts slugs.
-func (d *Dynod) Slugs(name string) Detached {
-	return dynos{d, name, func(line string) (*dynodv1.Artifact, *dynodv1.Command) {
-		return Slug(d.rootfs.Slug, d.rootfs.Sum), &dynodv1.Command{Line: line}
-	}}
+// Warm starts slugs, in warm slots while there are any.
+func (d *Dynod) Warm() Detached { return dynos{d, figures.Warm, d.slug} }
+
+func (d *Dynod) slug(line string) (*dynodv1.Artifact, *dynodv1.Command) {
+	return Slug(d.rootfs.Slug, d.rootfs.Sum), &dynodv1.Command{Line: line}
 }
 
 func (d *Dynod) image(line string) (*dynodv1.Artifact, *dynodv1.Command) {
