@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"github.com/dynod/dynod/agent/cloud"
+	"github.com/dynod/dynod/logs"
 )
 
 // Host is what the agent knows about its host.
@@ -25,8 +26,8 @@ type Host struct {
 	Memory, FreeMemory            int64 // bytes for dynos
 	CPUMilli                      int64
 	Pressure                      Pressure
-	Reachable                     bool  // containerd answered the newest question
-	Backlog                       int64 // log bytes not yet acknowledged
+	Reachable                     bool // containerd answered the newest question
+	Logs                          logs.Account
 	Cordoned, Draining            bool
 	Unreadable                    []string // dynos left alone because their record cannot be read
 	Warnings                      []string
@@ -48,7 +49,7 @@ func (a *Agent) Host() Host {
 		Slots: a.cfg.Slots, FreeSlots: freeSlots, RestingSlots: resting, WarmSlots: a.ledger.warmSlots(),
 		Memory: a.cfg.Memory, FreeMemory: freeMemory,
 		CPUMilli: int64(goruntime.NumCPU()) * 1000, Pressure: pressure(),
-		Reachable: a.reachable.Load(), Backlog: a.Logs.Backlog().Bytes,
+		Reachable: a.reachable.Load(), Logs: a.Logs.Account(),
 		Cordoned: a.cordon.Load() != nil, Draining: a.draining.Load() > 0,
 		Warnings:  slices.Concat(a.cfg.Warnings, a.Network.Warnings()),
 		DiskQuota: a.cfg.DiskQuota,

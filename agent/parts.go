@@ -120,8 +120,10 @@ type Logs interface {
 	List(ctx context.Context) ([]string, error)
 	// Read reads lines.
 	Read(ctx context.Context, id string, o logs.ReadOptions) iter.Seq2[logs.Line, error]
-	// Backlog is what is not yet acknowledged.
-	Backlog() logs.Backlog
+	// Account is what became of the lines of all dynos.
+	Account() logs.Account
+	// Sinks is what became of those of one, for each place where they go.
+	Sinks(id string) []logs.DynoSink
 }
 
 // Rendezvous connects to clients of attached dynos that wait elsewhere.

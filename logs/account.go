@@ -51,11 +51,57 @@ func (l *Logs) Account() Account {
 func (a *SinkAccount) add(dr *drain) {
 	a.SinkStats = a.plus(dr.stats.stats())
 	a.Receivers++
+	if at := dr.oldest(); !at.IsZero() && (a.Oldest.IsZero() || at.Before(a.Oldest)) {
+		a.Oldest = at
+	}
+}
+
+// oldest is of the lines that are under way; zero: none is.
+func (dr *drain) oldest() time.Time {
 	dr.mu.Lock()
 	defer dr.mu.Unlock()
-	if ld := dr.load; ld != nil && (a.Oldest.IsZero() || ld.since.Before(a.Oldest)) {
-		a.Oldest = ld.since
+	if dr.load == nil {
+		return time.Time{}
 	}
+	return dr.load.since
+}
+
+// DynoSink is the account of one sink of a dyno. Of the upstream only what waits is counted for each.
+type DynoSink struct {
+	Kind   string
+	Number int // of a receiver, from 1, in the order of SetReceivers; 0: the upstream
+	SinkStats
+	Waiting int64     // bytes of the streams, with holes
+	Oldest  time.Time // of the lines that are under way; zero: none is
+}
+
+// Sinks is the accounts of a dyno's sinks, the upstream first; none of a dyno that is not known.
+func (l *Logs) Sinks(id string) []DynoSink {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.dynos[id]
+	if d == nil {
+		return nil
+	}
+	up := DynoSink{Kind: Upstream}
+	for _, s := range d.streams {
+		up.Waiting += s.backlog()
+	}
+	all := []DynoSink{up}
+	for _, dr := range d.drains {
+		all = append(all, DynoSink{dr.out.kind(), dr.n, dr.stats.stats(), dr.waiting(), dr.oldest()})
+	}
+	return all
+}
+
+// waiting is how many bytes the receiver has not got. The caller holds Logs.mu.
+func (dr *drain) waiting() (n int64) {
+	dr.mu.Lock()
+	defer dr.mu.Unlock()
+	for _, s := range dr.d.streams {
+		n += max(0, s.end-dr.done.Cursor[s.Stream])
+	}
+	return n
 }
 
 func (s SinkStats) plus(t SinkStats) SinkStats {

@@ -236,20 +236,3 @@ func (dr *drain) note() {
 		dr.l.log.Warn("progress of a log receiver is not written", "dyno", dr.d.id, "receiver", dr.n, "error", err)
 	}
 }
-
-// ReceiverStats are the counts of one receiver of a dyno.
-type ReceiverStats struct {
-	Dyno   string
-	Number int // from 1, in the order of SetReceivers
-	SinkStats
-}
-
-// Stats are the counts of the upstream and of every receiver of a dyno that is there.
-func (l *Logs) Stats() (upstream SinkStats, receivers []ReceiverStats) {
-	for _, d := range l.each() {
-		for _, dr := range l.drainsOf(d) {
-			receivers = append(receivers, ReceiverStats{d.id, dr.n, dr.stats.stats()})
-		}
-	}
-	return l.stats.stats(), receivers
-}

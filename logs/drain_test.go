@@ -91,7 +91,7 @@ func TestReceiversEachHaveTheirCursor(t *testing.T) {
 	if got := r.of(id, logs.Stdout); len(got.lines) != 2000 {
 		t.Errorf("upstream has %d lines", len(got.lines))
 	}
-	_, all := h.Stats()
+	all := h.Sinks(id)[1:]
 	if len(all) != 2 || all[1].Lines != 2000 || all[0].Lines != 1000 || all[0].Bytes != 99_000 || all[0].Batches < 2 || all[1].Errors > 0 {
 		t.Errorf("stats: %+v", all)
 	}
@@ -244,7 +244,7 @@ func TestRefusedBatches(t *testing.T) {
 	if p.lost == 0 || p.dropped != 0 || n+p.lost != 6000 {
 		t.Errorf("receiver has %d lines, was told of %d lost and %d dropped", n, p.lost, p.dropped)
 	}
-	if _, all := h.Stats(); all[0].Lost != p.lost || all[0].Lines != n || all[0].Errors == 0 {
+	if all := h.Sinks(id)[1:]; all[0].Lost != p.lost || all[0].Lines != n || all[0].Errors == 0 {
 		t.Errorf("stats: %+v", all)
 	}
 }
@@ -285,7 +285,7 @@ func TestHoleIsToldAtItsPlace(t *testing.T) {
 	if len(lines) != 4 || lines[3].Message != "4" || dropped != 6 || lost != 0 || p.taken != 3 {
 		t.Errorf("%+v, %d dropped, %d lost, %d batches", lines, dropped, lost, p.taken)
 	}
-	if _, all := h.Stats(); all[0].Dropped != 6 || all[0].Lines != 4 {
+	if all := h.Sinks(id)[1:]; all[0].Dropped != 6 || all[0].Lines != 4 {
 		t.Errorf("stats: %+v", all)
 	}
 }
@@ -304,7 +304,7 @@ func TestReceiverIsGivenUp(t *testing.T) {
 	if waited := time.Since(begun); waited < 300*time.Millisecond || waited > 20*time.Second {
 		t.Errorf("waited %s", waited)
 	}
-	if _, all := h.Stats(); all[0].Lost != 700 || all[0].Lines != 0 {
+	if all := h.Sinks(id)[1:]; all[0].Lost != 700 || all[0].Lines != 0 {
 		t.Errorf("stats: %+v", all)
 	}
 	if err := h.Remove(h.ctx(), id); err != nil {
@@ -398,7 +398,7 @@ func TestDamageIsToldToReceivers(t *testing.T) {
 	if n := p.checkNumbers(); n != 25 || p.dropped != 1 || p.lost != 0 { // nobody knows how many lines it held
 		t.Errorf("receiver has %d lines, was told of %d dropped, %d lost", n, p.dropped, p.lost)
 	}
-	if _, all := h.Stats(); all[0].Dropped != 1 || all[0].Lines != 25 {
+	if all := h.Sinks(id)[1:]; all[0].Dropped != 1 || all[0].Lines != 25 {
 		t.Errorf("stats: %+v", all)
 	}
 }

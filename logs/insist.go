@@ -43,7 +43,7 @@ func (s *shipper) insist(ctx context.Context, b Batch, a answer) {
 			return
 		}
 		var got tally
-		if a, got, _ = s.send(ctx, b); got.lines > 0 {
+		if a, got, _ = s.send(ctx, b); got.any {
 			return
 		}
 	}
@@ -75,7 +75,7 @@ func (s *shipper) isolate(ctx context.Context, runs []Run) bool {
 		if whole {
 			continue
 		}
-		if ctx.Err() != nil || got.lines > 0 || !refused(a) || !s.isolate(ctx, half) {
+		if ctx.Err() != nil || got.any || !refused(a) || !s.isolate(ctx, half) {
 			return false
 		}
 	}

@@ -165,18 +165,18 @@ func (s *shipper) land(ctx context.Context, f *flight, a answer) {
 		s.count(b)
 		s.spare = append(s.spare, b.cargo)
 	}
-	if s.count(f) == 0 {
+	if !s.count(f) {
 		s.insist(ctx, f.batch, a)
 	}
 	s.spare = append(s.spare, f.cargo)
 	s.rewind()
 }
 
-// count takes what is delivered of a batch into the statistics, and gives the number of lines.
-func (s *shipper) count(f *flight) int {
+// count takes what is delivered of a batch into the statistics, and tells whether anything is.
+func (s *shipper) count(f *flight) bool {
 	got, _ := s.delivered(f.batch)
 	s.stats.delivered(got)
-	return got.lines
+	return got.any
 }
 
 // rewind forgets what is read but not delivered: it will be read again.

@@ -47,7 +47,7 @@ func TestPoison(t *testing.T) {
 			if got := r.of(other, logs.Stdout); len(got.lines) != 300 || got.lost != 0 {
 				t.Errorf("another dyno: %d lines, lost %d", len(got.lines), got.lost)
 			}
-			if up, _ := h.Stats(); up.Lost != 3 || up.Dropped != 0 || up.Errors == 0 != silent {
+			if up := h.Account().Sinks[logs.Upstream]; up.Lost != 3 || up.Dropped != 0 || up.Errors == 0 != silent {
 				t.Errorf("stats: %+v", up)
 			}
 		})
@@ -98,7 +98,7 @@ func TestUnwantedDyno(t *testing.T) {
 	if got := r.of(other, logs.Stdout); len(got.lines) != 100 {
 		t.Errorf("%d lines", len(got.lines))
 	}
-	if up, _ := h.Stats(); up.Lost != 0 || h.Backlog().Bytes == 0 {
+	if up := h.Account().Sinks[logs.Upstream]; up.Lost != 0 || h.Backlog().Bytes == 0 {
 		t.Errorf("given up: %+v, backlog %+v", up, h.Backlog())
 	}
 	p.Close()
@@ -232,7 +232,7 @@ func TestHalvesUnderWay(t *testing.T) {
 	if got := sink.of(id, logs.Stdout); string(got.bytes) != want.String() || got.lost != 0 {
 		t.Errorf("received %d bytes of %d", len(got.bytes), want.Len())
 	}
-	if up, _ := h.Stats(); up.Lost != 0 || sink.most < 2 {
+	if up := h.Account().Sinks[logs.Upstream]; up.Lost != 0 || sink.most < 2 {
 		t.Errorf("stats: %+v, %d flew together", up, sink.most)
 	}
 }
@@ -298,7 +298,7 @@ func TestLaterAnswerCoversEarlierBatch(t *testing.T) {
 	if sent := sink.sum(); sent != int64(len(text)) || silent < 3 {
 		t.Errorf("%d bytes sent of %d, %d answers were silent", sent, len(text), silent)
 	}
-	if up, _ := h.Stats(); up.Lines != 100_000 {
+	if up := h.Account().Sinks[logs.Upstream]; up.Lines != 100_000 {
 		t.Errorf("stats: %+v", up)
 	}
 }

@@ -71,7 +71,7 @@ type SinkStats struct {
 type counters struct{ batches, lines, bytes, errors, dropped, lost atomic.Int64 }
 
 func (c *counters) delivered(t tally) {
-	if t.lines == 0 {
+	if !t.any {
 		return
 	}
 	c.batches.Add(1)
@@ -82,6 +82,7 @@ func (c *counters) delivered(t tally) {
 
 // tally counts some lines.
 type tally struct {
+	any            bool // even if only a loss was told
 	lines          int
 	bytes, dropped int64
 }
@@ -92,9 +93,10 @@ func (t *tally) add(r *Run, upTo int64) {
 	if !any {
 		return
 	}
+	t.any = true
 	newlines := bytes.Count(r.Text[:n], []byte{'\n'})
 	t.lines += newlines
-	if n == 0 || r.Text[n-1] != '\n' { // it only tells what was lost, or ends with a line that lacks its newline
+	if n > 0 && r.Text[n-1] != '\n' { // the last line lacks its newline
 		t.lines++
 	}
 	t.bytes += int64(n - newlines)

@@ -130,5 +130,8 @@ func (l *Logs) Read(_ context.Context, id string, _ logs.ReadOptions) iter.Seq2[
 	}
 }
 
-// Backlog is none.
-func (l *Logs) Backlog() logs.Backlog { return logs.Backlog{} }
+// Account is empty.
+func (l *Logs) Account() logs.Account { return logs.Account{} }
+
+// Sinks are none.
+func (l *Logs) Sinks(string) []logs.DynoSink { return nil }

@@ -48,6 +48,7 @@ func (s *service) GetDyno(ctx context.Context, in *dynodv1.GetDynoRequest) (*dyn
 		return nil, err
 	}
 	out := &dynodv1.GetDynoResponse{Dyno: toDyno(d)}
+	out.Dyno.LogDelivery = toDynoDelivery(s.agent.Logs.Sinks(d.ID))
 	if p, err := s.agent.Pressure(ctx, d.ID); err == nil { // else it does not run
 		out.Pressure = toPressure(p)
 	}

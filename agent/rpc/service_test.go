@@ -129,7 +129,7 @@ func (r reader) Read(ctx context.Context, id string, o logs.ReadOptions) iter.Se
 
 func TestStreamLogs(t *testing.T) {
 	line := logs.Line{
-		Dyno: first, Stream: logs.Stderr, Offset: 7, Size: 9, Time: noon, Text: []byte("\x00\xff text"), Continued: true, Lost: 3, LostLines: 2,
+		Dyno: first, Stream: logs.Stderr, Offset: 7, Size: 9, Time: noon, Text: []byte("\x00\xff text"), Continued: true, Lost: 3, LostLines: 2, LostSince: noon,
 	}
 	var asked []logs.ReadOptions
 	broken := errors.New("spool broken")
@@ -147,6 +147,7 @@ func TestStreamLogs(t *testing.T) {
 	got, err := logLines(limited(t), h, &dynodv1.StreamLogsRequest{DynoId: first})
 	want := []*dynodv1.LogLine{{
 		Stream: dynodv1.LogStream_LOG_STREAM_STDERR, Offset: 7, Size: 9, Time: timestamppb.New(noon), Text: line.Text, Continued: true, LostBytes: 3, LostLines: 2,
+		LostSince: timestamppb.New(noon),
 	}}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)

@@ -95,7 +95,7 @@ func TestShipWholeRuns(t *testing.T) {
 	key := logs.Key{Dyno: first, Stream: logs.Stderr}
 	runs := []logs.Run{
 		{
-			Key: key, Offset: 100, Text: []byte("one\n\n\xff\x00\n" + long), Time: noon, Continued: true, Lost: 90, LostLines: 4,
+			Key: key, Offset: 100, Text: []byte("one\n\n\xff\x00\n" + long), Time: noon, Continued: true, Lost: 90, LostLines: 4, LostSince: noon.Add(-9),
 			Later: []spool.Mark{{Offset: 102, Time: noon.Add(5)}, {Offset: 105, Time: noon.Add(-time.Hour)}, {Offset: 108, Time: noon.Add(7)}},
 		},
 		{Key: key, Offset: 10_108, Text: []byte("the end"), Time: noon.Add(8)},
@@ -106,9 +106,13 @@ func TestShipWholeRuns(t *testing.T) {
 	var want, got []*dynodv1.LogLine
 	for _, r := range runs {
 		for l := range r.Lines() {
+			var since *timestamppb.Timestamp
+			if !l.LostSince.IsZero() {
+				since = timestamppb.New(l.LostSince)
+			}
 			want = append(want, &dynodv1.LogLine{
 				Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: timestamppb.New(l.Time), Text: l.Text,
-				Continued: l.Continued, LostBytes: l.Lost, LostLines: l.LostLines,
+				Continued: l.Continued, LostBytes: l.Lost, LostLines: l.LostLines, LostSince: since,
 			})
 		}
 	}

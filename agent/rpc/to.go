@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,10 +77,38 @@ func toHost(h agent.Host) *dynodv1.Host {
 		Capacity:            &dynodv1.Capacity{MemoryBytes: h.Memory, Dynos: uint32(h.Slots), CpuMilli: uint32(h.CPUMilli)},
 		Free:                &dynodv1.Capacity{MemoryBytes: h.FreeMemory, Dynos: uint32(h.FreeSlots), CpuMilli: uint32(h.CPUMilli)},
 		Pressure:            toPressure(h.Pressure),
-		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Backlog, Cordoned: h.Cordoned, Draining: h.Draining,
+		ContainerdReachable: h.Reachable, SpoolBacklogBytes: h.Logs.Backlog.Bytes, LogDelivery: toDelivery(h.Logs.Sinks), Cordoned: h.Cordoned, Draining: h.Draining,
 		Warnings: h.Warnings, Kernel: h.Kernel, Unreadable: h.Unreadable,
 		DiskQuota: h.DiskQuota, Instance: toInstance(h.Cloud.Instance), Notices: toNotices(h.Cloud.Notices),
 		Upstream: h.Upstream, UpstreamConnected: h.Connected, WarmSlots: uint32(h.WarmSlots),
+	}
+}
+
+// toDelivery gives the kinds of sinks in one order.
+func toDelivery(sinks map[string]logs.SinkAccount) []*dynodv1.LogDelivery {
+	var out []*dynodv1.LogDelivery
+	for _, kind := range slices.Sorted(maps.Keys(sinks)) {
+		s := sinks[kind]
+		d := delivery(kind, s.SinkStats)
+		d.Receivers, d.OldestAt = uint32(s.Receivers), toTime(s.Oldest)
+		out = append(out, d)
+	}
+	return out
+}
+
+func toDynoDelivery(sinks []logs.DynoSink) []*dynodv1.LogDelivery {
+	var out []*dynodv1.LogDelivery
+	for _, s := range sinks {
+		d := delivery(s.Kind, s.SinkStats)
+		d.Number, d.WaitingBytes, d.OldestAt = uint32(s.Number), s.Waiting, toTime(s.Oldest)
+		out = append(out, d)
+	}
+	return out
+}
+
+func delivery(kind string, s logs.SinkStats) *dynodv1.LogDelivery {
+	return &dynodv1.LogDelivery{
+		Kind: kind, DeliveredLines: s.Lines, DeliveredBytes: s.Bytes, DroppedLines: s.Dropped, LostLines: s.Lost, Failures: s.Errors,
 	}
 }
 
@@ -90,6 +120,7 @@ func toLine(l logs.Line) *dynodv1.LogLine {
 	return &dynodv1.LogLine{
 		Stream: dynodv1.LogStream(l.Stream), Offset: l.Offset, Size: l.Size, Time: toTime(l.Time), Text: l.Text,
 		Continued: l.Continued, LostBytes: l.Lost, LostLines: l.LostLines,
+		LostSince: toTime(l.LostSince),
 	}
 }
 
@@ -105,6 +136,7 @@ func toRun(r *logs.Run) *dynodv1.LogRun {
 	out := &dynodv1.LogRun{
 		DynoId: r.Dyno, Stream: dynodv1.LogStream(r.Stream), Offset: r.Offset, Text: r.Text, Time: toTime(r.Time),
 		Continued: r.Continued, LostBytes: r.Lost, LostLines: r.LostLines,
+		LostSince: toTime(r.LostSince),
 	}
 	if n := len(r.Later); n > 0 {
 		out.LaterAt, out.LaterNanos = make([]uint32, n), make([]int64, n)

@@ -64,6 +64,7 @@ func TestDynoIsShownWhole(t *testing.T) {
 		Spec: dyno.Spec{App: "shop", Name: "web.2", Type: "web", Size: "standard-1x", Port: 5002, Artifact: dyno.Artifact{Image: "img:1"}},
 	}
 	h := newHost(t, func(h *host) {
+		h.parts.Logs = backlogged{h.logs}
 		if err := h.parts.Store.Add(crashed); err != nil {
 			t.Fatal(err)
 		}
@@ -79,12 +80,17 @@ func TestDynoIsShownWhole(t *testing.T) {
 		return out.GetDyno()
 	}
 	one, two := get(first), get(second)
+	delivery := []*dynodv1.LogDelivery{{
+		Kind: "logplex", Number: 1, DeliveredLines: 2, DeliveredBytes: 3, Failures: 4, DroppedLines: 5, LostLines: 6, WaitingBytes: 7,
+		OldestAt: timestamppb.New(noon),
+	}}
 	if diff := cmp.Diff(&dynodv1.Dyno{
 		Id: first, Generation: 3, App: "shop", Name: "web.7", Type: "web", Size: "standard-1x", Phase: dynodv1.Phase_PHASE_UP,
 		PhaseSince: timestamppb.New(since.Since), AcceptedAt: timestamppb.New(since.Accepted), Limits: fullSlug(first).GetSpec().GetLimits(),
 		OneOff: true, RestartPolicy: fullSlug(first).GetSpec().GetRestartPolicy(),
 		Address: "172.16.0.2", Port: 5001, HostPort: 20000, Pid: 4242, Lives: 1,
 		Artifact: "small SHA256:" + strings.Repeat("a", 64), Command: "bin/web -p 5001",
+		LogDelivery: delivery,
 	}, one, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
@@ -94,9 +100,11 @@ func TestDynoIsShownWhole(t *testing.T) {
 		Exit:        &dynodv1.Exit{Code: 137, Signal: 9, OutOfMemory: true, At: timestamppb.New(noon), PlatformFailure: "lost", ErrorCode: "R15"},
 		NextStartAt: timestamppb.New(crashed.NextStart), Reason: "why", Artifact: "img:1", Stuck: true,
 		Crashes: 1, RestartPolicy: &dynodv1.RestartPolicy{Kind: dynodv1.RestartPolicy_KIND_NONE},
+		LogDelivery: delivery,
 	}, two, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
+	one.LogDelivery[0].Receivers = 1 // shown of hosts
 	if missing := unset(one.ProtoReflect(), two.ProtoReflect()); len(missing) > 0 {
 		t.Errorf("never shown: %v", missing)
 	}
@@ -145,7 +153,18 @@ var phases = map[dyno.Phase]dynodv1.Phase{
 // backlogged is a Logs with something to ship.
 type backlogged struct{ *agenttest.Logs }
 
-func (backlogged) Backlog() logs.Backlog { return logs.Backlog{Bytes: 77, Dynos: 1} }
+func (backlogged) Account() logs.Account {
+	counts := logs.SinkStats{Batches: 1, Lines: 2, Bytes: 3, Errors: 4, Dropped: 5, Lost: 6}
+	return logs.Account{
+		Backlog: logs.Backlog{Bytes: 77, Dynos: 1},
+		Sinks:   map[string]logs.SinkAccount{logs.Upstream: {SinkStats: counts, Receivers: 1, Oldest: noon}},
+	}
+}
+
+func (backlogged) Sinks(string) []logs.DynoSink {
+	counts := logs.SinkStats{Batches: 1, Lines: 2, Bytes: 3, Errors: 4, Dropped: 5, Lost: 6}
+	return []logs.DynoSink{{Kind: logs.Logplex, Number: 1, SinkStats: counts, Waiting: 7, Oldest: noon}}
+}
 
 // onEC2 is what a provider says, with every field set.
 var onEC2 = cloud.State{
@@ -201,11 +220,15 @@ func TestHostIsShownWhole(t *testing.T) {
 			{Kind: dynodv1.Notice_KIND_MAINTENANCE, Id: "e-1", Action: "system-reboot", DueAt: timestamppb.New(noon), Description: "reboot"},
 		},
 		Upstream: "plane:1", UpstreamConnected: true, WarmSlots: 1,
+		LogDelivery: []*dynodv1.LogDelivery{{
+			Kind: "upstream", Receivers: 1, DeliveredLines: 2, DeliveredBytes: 3, Failures: 4, DroppedLines: 5, LostLines: 6, OldestAt: timestamppb.New(noon),
+		}},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
 	got.Pressure = &dynodv1.Pressure{Cpu: 1, Memory: 1, Io: 1}
+	got.LogDelivery[0].Number, got.LogDelivery[0].WaitingBytes = 1, 1 // shown of dynos
 	if missing := unset(got.ProtoReflect()); len(missing) > 0 {
 		t.Errorf("never shown: %v", missing)
 	}

@@ -50,6 +50,7 @@ func (c *ctl) writeHost(h *dynodv1.Host) error {
 		{"Logs waiting", bytesOf(h.GetSpoolBacklogBytes())},
 		{"Unreadable records", strings.Join(h.GetUnreadable(), ", ")},
 	}
+	f = append(f, deliveries(h.GetLogDelivery())...)
 	for _, n := range h.GetNotices() {
 		f = append(f, [2]string{"Notice", notice(n)})
 	}

@@ -22,18 +22,19 @@ func (c *ctl) inspect() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json() {
-				return c.writeJSON(dyno)
-			}
 			answer, err := agent.GetDyno(ctx, &dynodv1.GetDynoRequest{DynoId: dyno.GetId()})
 			if err != nil {
 				return err
+			}
+			if c.json() {
+				return c.writeJSON(answer.GetDyno())
 			}
 			host, err := agent.GetHost(ctx, &dynodv1.GetHostRequest{})
 			if err != nil {
 				return err
 			}
 			all := append(dynoFacts(answer.GetDyno()), [2]string{"Waited", waited(answer.GetPressure())})
+			all = append(all, deliveries(answer.GetDyno().GetLogDelivery())...)
 			return c.writeFacts(append(all, warningsOf(dyno, host.GetHost())...))
 		}),
 	}

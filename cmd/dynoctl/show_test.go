@@ -28,38 +28,41 @@ func TestInspect(t *testing.T) {
 	a.change(func(w *world) {
 		w.dynos[1].PhaseSince = morning
 		w.pressure = &dynodv1.Pressure{Cpu: 0.5, Io: 12}
+		w.dynos[0].LogDelivery = []*dynodv1.LogDelivery{{Kind: "upstream", WaitingBytes: 77}, {Kind: "syslog", Number: 1, DeliveredLines: 9}}
 		w.host.Warnings = append(w.host.Warnings, "the network of dyno "+webID+" is broken: its namespace is gone")
 	})
 	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
 		want(t, run(t, a, "", "inspect", word), 0, `
-Id:            1b671a64-40d5-491e-99b0-da01ff1f3341
-Generation:    3
-App:           shop
-Name:          web.1
-Type:          web
-Size:          standard-1x
-One-off:       yes
-Phase:         up
-Since:         2026-01-02T15:04:05Z
-Accepted:      2026-01-02T15:04:05Z
-Artifact:      heroku-24 SHA256:abc
-Command:       bin/web -p 5000\x1b[31m
-Memory:        512MiB
-CPU weight:    100
-CPU ceiling:   1.5 CPUs
-Processes:     256
-Open files:    10000
-Disk:          4GiB
-Address:       172.16.0.2
-Port:          5000
-Host port:     20000
-Pid:           4711
-Lives:         2
-Last exit:     137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
-Crash policy:  start again after 0s, 20m, 5h20m; reset when up for 1h
-Crashes:       1
-Waited:        CPU 0.5%, memory 0%, disk 12%
-Warning:       the network of dyno 1b671a64-40d5-491e-99b0-da01ff1f3341 is broken: its namespace is gone
+Id:                1b671a64-40d5-491e-99b0-da01ff1f3341
+Generation:        3
+App:               shop
+Name:              web.1
+Type:              web
+Size:              standard-1x
+One-off:           yes
+Phase:             up
+Since:             2026-01-02T15:04:05Z
+Accepted:          2026-01-02T15:04:05Z
+Artifact:          heroku-24 SHA256:abc
+Command:           bin/web -p 5000\x1b[31m
+Memory:            512MiB
+CPU weight:        100
+CPU ceiling:       1.5 CPUs
+Processes:         256
+Open files:        10000
+Disk:              4GiB
+Address:           172.16.0.2
+Port:              5000
+Host port:         20000
+Pid:               4711
+Lives:             2
+Last exit:         137 R15 OOM (signal 9) at 2026-01-02T15:04:05Z
+Crash policy:      start again after 0s, 20m, 5h20m; reset when up for 1h
+Crashes:           1
+Waited:            CPU 0.5%, memory 0%, disk 12%
+Logs to upstream:  77 bytes wait
+Logs to syslog 1:  9 lines delivered
+Warning:           the network of dyno 1b671a64-40d5-491e-99b0-da01ff1f3341 is broken: its namespace is gone
 `, "")
 	}
 }
@@ -104,7 +107,8 @@ func TestJSON(t *testing.T) {
   "stuck": true,
   "oneOff": false,
   "crashes": 0,
-  "restartPolicy": null
+  "restartPolicy": null,
+  "logDelivery": []
 }
 `, "")
 	}
@@ -119,22 +123,30 @@ func TestJSON(t *testing.T) {
 
 func TestHost(t *testing.T) {
 	a := newAgent(t)
+	a.change(func(w *world) {
+		w.host.LogDelivery = []*dynodv1.LogDelivery{
+			{Kind: "logplex", Receivers: 2, DeliveredLines: 20, DroppedLines: 5, LostLines: 6, Failures: 4, OldestAt: morning},
+			{Kind: "upstream", Receivers: 1},
+		}
+	})
 	text := `
-Name:            host1
-Accepts starts:  yes
-Agent:           9.9.9
-Agent started:   2026-01-02T15:04:05Z
-Kernel:          6.1
-Boot:            b
-Capacity:        100 dynos, 8GiB memory, 2 CPUs
-Free:            96 dynos, 512MiB memory, 1.5 CPUs
-Warm slots:      4
-Pressure:        cpu 12.3%, memory 0.0%, io 0.5%
-containerd:      reachable
-Disk quota:      none
-Logs waiting:    2KiB
-Warning:         no swap
-Warning:         clock\x1b[2J is off
+Name:              host1
+Accepts starts:    yes
+Agent:             9.9.9
+Agent started:     2026-01-02T15:04:05Z
+Kernel:            6.1
+Boot:              b
+Capacity:          100 dynos, 8GiB memory, 2 CPUs
+Free:              96 dynos, 512MiB memory, 1.5 CPUs
+Warm slots:        4
+Pressure:          cpu 12.3%, memory 0.0%, io 0.5%
+containerd:        reachable
+Disk quota:        none
+Logs waiting:      2KiB
+Logs to logplex:   20 lines delivered, 5 dropped (L12), 6 refused or given up (L13), 4 attempts failed, the oldest under way is of 2026-01-02T15:04:05Z
+Logs to upstream:  nothing waits
+Warning:           no swap
+Warning:           clock\x1b[2J is off
 `
 	want(t, run(t, a, "", "host"), 0, text, "")
 	want(t, run(t, a, "", "cordon", "--reason", "disk"), 0, strings.Replace(text, "yes", "no: cordoned", 1), "")

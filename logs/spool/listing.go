@@ -98,7 +98,11 @@ func (l Listing) tail(dyno string, s Stream) (int64, error) {
 	}
 	defer d.Close()
 	last, marked := d.lastMark(l) // before the sizes, which grow
-	for _, start := range l.Segments {
+	segments := l.Segments
+	if n := len(l.Marks); n > 0 {
+		segments = append(slices.Clip(segments), l.Marks[n-1]) // it may be younger than the listing
+	}
+	for _, start := range segments {
 		size, err := d.size(fileName(start, segmentSuffix))
 		if err != nil && !broken(err) {
 			return 0, err

@@ -1113,6 +1113,8 @@ type Dyno struct {
 	Crashes uint32 `protobuf:"varint,23,opt,name=crashes,proto3" json:"crashes,omitempty"`
 	// Crash policy in force.
 	RestartPolicy *RestartPolicy `protobuf:"bytes,24,opt,name=restart_policy,json=restartPolicy,proto3" json:"restart_policy,omitempty"`
+	// Where its log lines go, the upstream first. In the answer of GetDyno alone.
+	LogDelivery   []*LogDelivery `protobuf:"bytes,25,rep,name=log_delivery,json=logDelivery,proto3" json:"log_delivery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1315,6 +1317,13 @@ func (x *Dyno) GetRestartPolicy() *RestartPolicy {
 	return nil
 }
 
+func (x *Dyno) GetLogDelivery() []*LogDelivery {
+	if x != nil {
+		return x.LogDelivery
+	}
+	return nil
+}
+
 // Exit is how one life of a dyno ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1411,7 +1420,7 @@ var File_dynod_v1_dyno_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/dyno.proto\x12\bdynod.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x06\n" +
+	"\x13dynod/v1/dyno.proto\x12\bdynod.v1\x1a\x13dynod/v1/host.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x06\n" +
 	"\bDynoSpec\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1491,7 +1500,7 @@ const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xfd\x05\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xb7\x06\n" +
 	"\x04Dyno\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1521,7 +1530,8 @@ const file_dynod_v1_dyno_proto_rawDesc = "" +
 	"\x05stuck\x18\x15 \x01(\bR\x05stuck\x12\x17\n" +
 	"\aone_off\x18\x16 \x01(\bR\x06oneOff\x12\x18\n" +
 	"\acrashes\x18\x17 \x01(\rR\acrashes\x12>\n" +
-	"\x0erestart_policy\x18\x18 \x01(\v2\x17.dynod.v1.RestartPolicyR\rrestartPolicy\"\xcc\x01\n" +
+	"\x0erestart_policy\x18\x18 \x01(\v2\x17.dynod.v1.RestartPolicyR\rrestartPolicy\x128\n" +
+	"\flog_delivery\x18\x19 \x03(\v2\x15.dynod.v1.LogDeliveryR\vlogDelivery\"\xcc\x01\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\"\n" +
@@ -1573,6 +1583,7 @@ var file_dynod_v1_dyno_proto_goTypes = []any{
 	nil,                           // 15: dynod.v1.DynoSpec.EnvironmentEntry
 	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*LogDelivery)(nil),           // 18: dynod.v1.LogDelivery
 }
 var file_dynod_v1_dyno_proto_depIdxs = []int32{
 	3,  // 0: dynod.v1.DynoSpec.limits:type_name -> dynod.v1.Limits
@@ -1600,12 +1611,13 @@ var file_dynod_v1_dyno_proto_depIdxs = []int32{
 	14, // 22: dynod.v1.Dyno.exit:type_name -> dynod.v1.Exit
 	17, // 23: dynod.v1.Dyno.next_start_at:type_name -> google.protobuf.Timestamp
 	8,  // 24: dynod.v1.Dyno.restart_policy:type_name -> dynod.v1.RestartPolicy
-	17, // 25: dynod.v1.Exit.at:type_name -> google.protobuf.Timestamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	18, // 25: dynod.v1.Dyno.log_delivery:type_name -> dynod.v1.LogDelivery
+	17, // 26: dynod.v1.Exit.at:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_dyno_proto_init() }
@@ -1613,6 +1625,7 @@ func file_dynod_v1_dyno_proto_init() {
 	if File_dynod_v1_dyno_proto != nil {
 		return
 	}
+	file_dynod_v1_host_proto_init()
 	file_dynod_v1_dyno_proto_msgTypes[2].OneofWrappers = []any{
 		(*Artifact_Slug)(nil),
 		(*Artifact_Image)(nil),

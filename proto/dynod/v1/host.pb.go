@@ -125,7 +125,9 @@ type Host struct {
 	// It answers the reports.
 	UpstreamConnected bool `protobuf:"varint,19,opt,name=upstream_connected,json=upstreamConnected,proto3" json:"upstream_connected,omitempty"`
 	// Sandboxes that wait for a slug dyno now, made ahead of its order.
-	WarmSlots     uint32 `protobuf:"varint,20,opt,name=warm_slots,json=warmSlots,proto3" json:"warm_slots,omitempty"`
+	WarmSlots uint32 `protobuf:"varint,20,opt,name=warm_slots,json=warmSlots,proto3" json:"warm_slots,omitempty"`
+	// What became of log lines since the agent began, one of each kind: over all dynos, those that are gone too.
+	LogDelivery   []*LogDelivery `protobuf:"bytes,21,rep,name=log_delivery,json=logDelivery,proto3" json:"log_delivery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +300,13 @@ func (x *Host) GetWarmSlots() uint32 {
 		return x.WarmSlots
 	}
 	return 0
+}
+
+func (x *Host) GetLogDelivery() []*LogDelivery {
+	if x != nil {
+		return x.LogDelivery
+	}
+	return nil
 }
 
 // Instance is a host as its cloud provider knows it. What the provider does not say is empty.
@@ -518,6 +527,134 @@ func (x *Notice) GetDescription() string {
 	return ""
 }
 
+// LogDelivery is a place where log lines go, or all such places of one kind, and what became of the lines since the
+// agent began.
+type LogDelivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "upstream", "logplex" or "syslog".
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of a dyno: the receiver's place in its order, from 1; 0 for the upstream.
+	Number uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Of a host: how many there are now.
+	Receivers uint32 `protobuf:"varint,3,opt,name=receivers,proto3" json:"receivers,omitempty"`
+	// Lines that were delivered.
+	DeliveredLines int64 `protobuf:"varint,4,opt,name=delivered_lines,json=deliveredLines,proto3" json:"delivered_lines,omitempty"`
+	// Bytes of their texts.
+	DeliveredBytes int64 `protobuf:"varint,5,opt,name=delivered_bytes,json=deliveredBytes,proto3" json:"delivered_bytes,omitempty"`
+	// Lines that were gone before they could be sent, and told as such (L12).
+	DroppedLines int64 `protobuf:"varint,6,opt,name=dropped_lines,json=droppedLines,proto3" json:"dropped_lines,omitempty"`
+	// Lines that were refused for good or given up (L13).
+	LostLines int64 `protobuf:"varint,7,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
+	// Attempts that failed.
+	Failures int64 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	// Bytes that wait for delivery. Not given for all receivers of a kind together.
+	WaitingBytes int64 `protobuf:"varint,9,opt,name=waiting_bytes,json=waitingBytes,proto3" json:"waiting_bytes,omitempty"`
+	// When the oldest line that is under way was read. Absent: none is.
+	OldestAt      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=oldest_at,json=oldestAt,proto3" json:"oldest_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogDelivery) Reset() {
+	*x = LogDelivery{}
+	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogDelivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogDelivery) ProtoMessage() {}
+
+func (x *LogDelivery) ProtoReflect() protoreflect.Message {
+	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogDelivery.ProtoReflect.Descriptor instead.
+func (*LogDelivery) Descriptor() ([]byte, []int) {
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LogDelivery) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LogDelivery) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetReceivers() uint32 {
+	if x != nil {
+		return x.Receivers
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetDeliveredLines() int64 {
+	if x != nil {
+		return x.DeliveredLines
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetDeliveredBytes() int64 {
+	if x != nil {
+		return x.DeliveredBytes
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetDroppedLines() int64 {
+	if x != nil {
+		return x.DroppedLines
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetLostLines() int64 {
+	if x != nil {
+		return x.LostLines
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetFailures() int64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetWaitingBytes() int64 {
+	if x != nil {
+		return x.WaitingBytes
+	}
+	return 0
+}
+
+func (x *LogDelivery) GetOldestAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestAt
+	}
+	return nil
+}
+
 // Capacity is an amount of the host's resources.
 type Capacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -533,7 +670,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	mi := &file_dynod_v1_host_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +682,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[3]
+	mi := &file_dynod_v1_host_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +695,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{3}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Capacity) GetMemoryBytes() int64 {
@@ -597,7 +734,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_dynod_v1_host_proto_msgTypes[4]
+	mi := &file_dynod_v1_host_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +746,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[4]
+	mi := &file_dynod_v1_host_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +759,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{4}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Pressure) GetCpu() float64 {
@@ -665,7 +802,7 @@ type CachedArtifact struct {
 
 func (x *CachedArtifact) Reset() {
 	*x = CachedArtifact{}
-	mi := &file_dynod_v1_host_proto_msgTypes[5]
+	mi := &file_dynod_v1_host_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +814,7 @@ func (x *CachedArtifact) String() string {
 func (*CachedArtifact) ProtoMessage() {}
 
 func (x *CachedArtifact) ProtoReflect() protoreflect.Message {
-	mi := &file_dynod_v1_host_proto_msgTypes[5]
+	mi := &file_dynod_v1_host_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +827,7 @@ func (x *CachedArtifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachedArtifact.ProtoReflect.Descriptor instead.
 func (*CachedArtifact) Descriptor() ([]byte, []int) {
-	return file_dynod_v1_host_proto_rawDescGZIP(), []int{5}
+	return file_dynod_v1_host_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CachedArtifact) GetName() string {
@@ -732,7 +869,7 @@ var File_dynod_v1_host_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x05\n" +
+	"\x13dynod/v1/host.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x06\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -758,7 +895,8 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\bupstream\x18\x12 \x01(\tR\bupstream\x12-\n" +
 	"\x12upstream_connected\x18\x13 \x01(\bR\x11upstreamConnected\x12\x1d\n" +
 	"\n" +
-	"warm_slots\x18\x14 \x01(\rR\twarmSlots\"\x90\x03\n" +
+	"warm_slots\x18\x14 \x01(\rR\twarmSlots\x128\n" +
+	"\flog_delivery\x18\x15 \x03(\v2\x15.dynod.v1.LogDeliveryR\vlogDelivery\"\x90\x03\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
@@ -787,7 +925,20 @@ const file_dynod_v1_host_proto_rawDesc = "" +
 	"\x16KIND_SPOT_INTERRUPTION\x10\x01\x12\x12\n" +
 	"\x0eKIND_REBALANCE\x10\x02\x12\x14\n" +
 	"\x10KIND_MAINTENANCE\x10\x03\x12\x12\n" +
-	"\x0eKIND_LIFECYCLE\x10\x04\"`\n" +
+	"\x0eKIND_LIFECYCLE\x10\x04\"\xe7\x02\n" +
+	"\vLogDelivery\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1c\n" +
+	"\treceivers\x18\x03 \x01(\rR\treceivers\x12'\n" +
+	"\x0fdelivered_lines\x18\x04 \x01(\x03R\x0edeliveredLines\x12'\n" +
+	"\x0fdelivered_bytes\x18\x05 \x01(\x03R\x0edeliveredBytes\x12#\n" +
+	"\rdropped_lines\x18\x06 \x01(\x03R\fdroppedLines\x12\x1d\n" +
+	"\n" +
+	"lost_lines\x18\a \x01(\x03R\tlostLines\x12\x1a\n" +
+	"\bfailures\x18\b \x01(\x03R\bfailures\x12#\n" +
+	"\rwaiting_bytes\x18\t \x01(\x03R\fwaitingBytes\x127\n" +
+	"\toldest_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\boldestAt\"`\n" +
 	"\bCapacity\x12!\n" +
 	"\fmemory_bytes\x18\x01 \x01(\x03R\vmemoryBytes\x12\x14\n" +
 	"\x05dynos\x18\x02 \x01(\rR\x05dynos\x12\x1b\n" +
@@ -820,34 +971,37 @@ func file_dynod_v1_host_proto_rawDescGZIP() []byte {
 }
 
 var file_dynod_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dynod_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_dynod_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_dynod_v1_host_proto_goTypes = []any{
 	(Notice_Kind)(0),              // 0: dynod.v1.Notice.Kind
 	(*Host)(nil),                  // 1: dynod.v1.Host
 	(*Instance)(nil),              // 2: dynod.v1.Instance
 	(*Notice)(nil),                // 3: dynod.v1.Notice
-	(*Capacity)(nil),              // 4: dynod.v1.Capacity
-	(*Pressure)(nil),              // 5: dynod.v1.Pressure
-	(*CachedArtifact)(nil),        // 6: dynod.v1.CachedArtifact
-	nil,                           // 7: dynod.v1.Instance.TagsEntry
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*LogDelivery)(nil),           // 4: dynod.v1.LogDelivery
+	(*Capacity)(nil),              // 5: dynod.v1.Capacity
+	(*Pressure)(nil),              // 6: dynod.v1.Pressure
+	(*CachedArtifact)(nil),        // 7: dynod.v1.CachedArtifact
+	nil,                           // 8: dynod.v1.Instance.TagsEntry
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_dynod_v1_host_proto_depIdxs = []int32{
-	8,  // 0: dynod.v1.Host.agent_started_at:type_name -> google.protobuf.Timestamp
-	4,  // 1: dynod.v1.Host.capacity:type_name -> dynod.v1.Capacity
-	4,  // 2: dynod.v1.Host.free:type_name -> dynod.v1.Capacity
-	5,  // 3: dynod.v1.Host.pressure:type_name -> dynod.v1.Pressure
+	9,  // 0: dynod.v1.Host.agent_started_at:type_name -> google.protobuf.Timestamp
+	5,  // 1: dynod.v1.Host.capacity:type_name -> dynod.v1.Capacity
+	5,  // 2: dynod.v1.Host.free:type_name -> dynod.v1.Capacity
+	6,  // 3: dynod.v1.Host.pressure:type_name -> dynod.v1.Pressure
 	2,  // 4: dynod.v1.Host.instance:type_name -> dynod.v1.Instance
 	3,  // 5: dynod.v1.Host.notices:type_name -> dynod.v1.Notice
-	7,  // 6: dynod.v1.Instance.tags:type_name -> dynod.v1.Instance.TagsEntry
-	0,  // 7: dynod.v1.Notice.kind:type_name -> dynod.v1.Notice.Kind
-	8,  // 8: dynod.v1.Notice.due_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: dynod.v1.CachedArtifact.last_used_at:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 6: dynod.v1.Host.log_delivery:type_name -> dynod.v1.LogDelivery
+	8,  // 7: dynod.v1.Instance.tags:type_name -> dynod.v1.Instance.TagsEntry
+	0,  // 8: dynod.v1.Notice.kind:type_name -> dynod.v1.Notice.Kind
+	9,  // 9: dynod.v1.Notice.due_at:type_name -> google.protobuf.Timestamp
+	9,  // 10: dynod.v1.LogDelivery.oldest_at:type_name -> google.protobuf.Timestamp
+	9,  // 11: dynod.v1.CachedArtifact.last_used_at:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_host_proto_init() }
@@ -861,7 +1015,7 @@ func file_dynod_v1_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dynod_v1_host_proto_rawDesc), len(file_dynod_v1_host_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

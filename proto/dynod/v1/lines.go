@@ -13,7 +13,7 @@ import (
 func (x *LogRun) Lines() iter.Seq[*LogLine] {
 	return func(yield func(*LogLine) bool) {
 		at, later, read := 0, 0, x.GetTime()
-		lost, lines := x.GetLostBytes(), x.GetLostLines()
+		lost, lines, since := x.GetLostBytes(), x.GetLostLines(), x.GetLostSince()
 		for {
 			rest := x.GetText()[at:]
 			line, _, newline := bytes.Cut(rest, []byte{'\n'})
@@ -26,9 +26,9 @@ func (x *LogRun) Lines() iter.Seq[*LogLine] {
 			}
 			l := &LogLine{
 				Stream: x.GetStream(), Offset: x.GetOffset() + int64(at), Size: int64(size), Time: read, Text: line,
-				Continued: x.GetContinued() && size == len(rest), LostBytes: lost, LostLines: lines,
+				Continued: x.GetContinued() && size == len(rest), LostBytes: lost, LostLines: lines, LostSince: since,
 			}
-			if at, lost, lines = at+size, 0, 0; !yield(l) || at == len(x.GetText()) {
+			if at, lost, lines, since = at+size, 0, 0, nil; !yield(l) || at == len(x.GetText()) {
 				return
 			}
 		}

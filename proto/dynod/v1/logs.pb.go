@@ -98,8 +98,11 @@ type LogLine struct {
 	Continued bool `protobuf:"varint,6,opt,name=continued,proto3" json:"continued,omitempty"`
 	// Bytes of the stream right before offset that were dropped and will never be delivered.
 	LostBytes int64 `protobuf:"varint,7,opt,name=lost_bytes,json=lostBytes,proto3" json:"lost_bytes,omitempty"`
-	// Lines among the lost bytes. 0: nobody counted them.
-	LostLines     int64 `protobuf:"varint,8,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
+	// Lines among the lost bytes. 0: nobody counted them; lost_bytes is a bound then. After a power cut it is a wide one, and
+	// reaches below what was delivered before.
+	LostLines int64 `protobuf:"varint,8,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
+	// When the first of the lost bytes was dropped. Absent: not known.
+	LostSince     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=lost_since,json=lostSince,proto3" json:"lost_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +193,13 @@ func (x *LogLine) GetLostLines() int64 {
 	return 0
 }
 
+func (x *LogLine) GetLostSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LostSince
+	}
+	return nil
+}
+
 // LogRun is lines of one stream that follow each other, as the bytes that were written. To cut it, with at = 0:
 //
 //  1. The line ends behind the first newline from at on, or where there is none with the text; its text lacks the newline.
@@ -197,8 +207,8 @@ func (x *LogLine) GetLostLines() int64 {
 //     is not above at, or at time if there is none.
 //  3. Go on at its end, until that is the end of the text.
 //
-// An empty text is one line of size 0, see LogLine.size. lost_bytes and lost_lines are of the first line, continued of
-// the last, which alone may lack a newline.
+// An empty text is one line of size 0, see LogLine.size. What was lost is before the first line, continued of the last,
+// which alone may lack a newline.
 type LogRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lower-case UUID.
@@ -220,7 +230,9 @@ type LogRun struct {
 	// See LogLine.lost_bytes.
 	LostBytes int64 `protobuf:"varint,9,opt,name=lost_bytes,json=lostBytes,proto3" json:"lost_bytes,omitempty"`
 	// See LogLine.lost_lines.
-	LostLines     int64 `protobuf:"varint,10,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
+	LostLines int64 `protobuf:"varint,10,opt,name=lost_lines,json=lostLines,proto3" json:"lost_lines,omitempty"`
+	// See LogLine.lost_since.
+	LostSince     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=lost_since,json=lostSince,proto3" json:"lost_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +337,13 @@ func (x *LogRun) GetLostLines() int64 {
 	return 0
 }
 
+func (x *LogRun) GetLostSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LostSince
+	}
+	return nil
+}
+
 // LogCursor says how far one stream is delivered.
 type LogCursor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -393,7 +412,7 @@ var File_dynod_v1_logs_proto protoreflect.FileDescriptor
 
 const file_dynod_v1_logs_proto_rawDesc = "" +
 	"\n" +
-	"\x13dynod/v1/logs.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n" +
+	"\x13dynod/v1/logs.proto\x12\bdynod.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x02\n" +
 	"\aLogLine\x12+\n" +
 	"\x06stream\x18\x01 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
@@ -404,7 +423,9 @@ const file_dynod_v1_logs_proto_rawDesc = "" +
 	"\n" +
 	"lost_bytes\x18\a \x01(\x03R\tlostBytes\x12\x1d\n" +
 	"\n" +
-	"lost_lines\x18\b \x01(\x03R\tlostLines\"\xc2\x02\n" +
+	"lost_lines\x18\b \x01(\x03R\tlostLines\x129\n" +
+	"\n" +
+	"lost_since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tlostSince\"\xfd\x02\n" +
 	"\x06LogRun\x12\x17\n" +
 	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12+\n" +
 	"\x06stream\x18\x02 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
@@ -419,7 +440,9 @@ const file_dynod_v1_logs_proto_rawDesc = "" +
 	"lost_bytes\x18\t \x01(\x03R\tlostBytes\x12\x1d\n" +
 	"\n" +
 	"lost_lines\x18\n" +
-	" \x01(\x03R\tlostLines\"i\n" +
+	" \x01(\x03R\tlostLines\x129\n" +
+	"\n" +
+	"lost_since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tlostSince\"i\n" +
 	"\tLogCursor\x12\x17\n" +
 	"\adyno_id\x18\x01 \x01(\tR\x06dynoId\x12+\n" +
 	"\x06stream\x18\x02 \x01(\x0e2\x13.dynod.v1.LogStreamR\x06stream\x12\x16\n" +
@@ -454,14 +477,16 @@ var file_dynod_v1_logs_proto_goTypes = []any{
 var file_dynod_v1_logs_proto_depIdxs = []int32{
 	0, // 0: dynod.v1.LogLine.stream:type_name -> dynod.v1.LogStream
 	4, // 1: dynod.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	0, // 2: dynod.v1.LogRun.stream:type_name -> dynod.v1.LogStream
-	4, // 3: dynod.v1.LogRun.time:type_name -> google.protobuf.Timestamp
-	0, // 4: dynod.v1.LogCursor.stream:type_name -> dynod.v1.LogStream
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 2: dynod.v1.LogLine.lost_since:type_name -> google.protobuf.Timestamp
+	0, // 3: dynod.v1.LogRun.stream:type_name -> dynod.v1.LogStream
+	4, // 4: dynod.v1.LogRun.time:type_name -> google.protobuf.Timestamp
+	4, // 5: dynod.v1.LogRun.lost_since:type_name -> google.protobuf.Timestamp
+	0, // 6: dynod.v1.LogCursor.stream:type_name -> dynod.v1.LogStream
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_dynod_v1_logs_proto_init() }
