@@ -126,8 +126,14 @@ func (a *account) shape(l *dynodv1.LogLine) error {
 	return nil
 }
 
+// unknown is a loss that tells of a power cut: more than was ever said, so that nobody knows what should come behind.
+const unknown = 1 << 32
+
 // content holds the bytes against what they must be, and the count of lost lines against what is skipped.
 func (a *account) content(l *dynodv1.LogLine) error {
+	if l.GetLostBytes() >= unknown {
+		a.want = nil
+	}
 	if a.want == nil {
 		return nil
 	}
