@@ -174,7 +174,7 @@ func TestAHungShimCostsOneStart(t *testing.T) {
 	default:
 	}
 	must(t, unix.Kill(shim, unix.SIGCONT))
-	<-deleted
+	must(t, <-deleted)
 }
 
 // createUnswept is a Create whose clean-up, which waits for the shim, is left to the end of the test.
@@ -185,7 +185,7 @@ func (h *host) createUnswept(ctx context.Context, d *dyno) error {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
-		h.t.Cleanup(func() { <-failed })
+		h.t.Cleanup(func() { h.t.Log(<-failed) })
 		return ctx.Err()
 	}
 }
