@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -110,7 +111,7 @@ func roundTrips(near, far int, trip func(near, far int) error) (took []float64, 
 // side may be another process.
 func pass(from, to int) error {
 	_, err := unix.Write(from, []byte(word))
-	if err == nil {
+	for again := err == nil; again; again = errors.Is(err, unix.EINTR) { // a read with a deadline is not begun again
 		_, err = unix.Read(to, make([]byte, len(word)))
 	}
 	return err
