@@ -11,10 +11,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 const (
-	atOnce      = 4 // scrapes; those beyond are refused
+	connections = 16 // those beyond wait
+	atOnce      = 4  // scrapes; those beyond are refused
 	headerLimit = 5 * time.Second
 	scrapeLimit = 10 * time.Second
 	idleLimit   = 2 * time.Minute // longer than scrapes are apart
@@ -33,7 +35,7 @@ func Serve(ctx context.Context, lis net.Listener, from prometheus.Gatherer, log 
 		MaxHeaderBytes: headerBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(lis, connections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	return nil
