@@ -61,7 +61,7 @@ func TestLogs(t *testing.T) {
 			"dynoctl: part of stdout is missing here: at most 18 bytes, how many lines is not known\n")
 	a.change(func(w *world) { w.lines = w.lines[2:3] })
 	want(t, run(t, a, "", "logs", "web.1", "-o", "json"), 0, `{"stream":"LOG_STREAM_STDERR","offset":"0","size":"5",`+
-		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17","lostLines":"2"}`+"\n", "")
+		`"time":"2026-01-02T15:04:05.678901Z","text":"b29wcw==","continued":false,"lostBytes":"17","lostLines":"2","lostSince":null}`+"\n", "")
 }
 
 func TestLogsAsks(t *testing.T) {

@@ -28,7 +28,7 @@ func TestInspect(t *testing.T) {
 	a.change(func(w *world) {
 		w.dynos[1].PhaseSince = morning
 		w.pressure = &dynodv1.Pressure{Cpu: 0.5, Io: 12}
-		w.dynos[0].LogDelivery = []*dynodv1.LogDelivery{{Kind: "upstream", WaitingBytes: 77}, {Kind: "syslog", Number: 1, DeliveredLines: 9}}
+		w.find(webID).LogDelivery = []*dynodv1.LogDelivery{{Kind: "upstream", WaitingBytes: 77}, {Kind: "syslog", Number: 1, DeliveredLines: 9}}
 		w.host.Warnings = append(w.host.Warnings, "the network of dyno "+webID+" is broken: its namespace is gone")
 	})
 	for _, word := range []string{webID, "web.1", "shop/web.1", "1b671a64-4", "1b671a64"} {
