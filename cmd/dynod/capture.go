@@ -35,6 +35,9 @@ func runCapture(ctx context.Context, s service) error {
 	for name, fd := range kept {
 		c.Kept = append(c.Kept, capture.Kept{Name: name, FD: fd})
 	}
+	if err := returnPages(); err != nil {
+		log.Warn("capture takes more memory than it needs", "error", err)
+	}
 	return capture.Run(ctx, c, nil, log)
 }
 
