@@ -55,7 +55,7 @@ func (e *EC2) Watch(ctx context.Context) iter.Seq[State] {
 		if !e.cfg.Always && !onEC2(e.cfg.Firmware) {
 			return
 		}
-		defer e.metadata.http.CloseIdleConnections()
+		defer func() { e.metadata.http.CloseIdleConnections() }()
 		pauses := backoff.NewExponentialBackOff()
 		pauses.InitialInterval, pauses.Multiplier, pauses.MaxInterval = lookEvery, 2, maxPause
 		for last := (State{}); ; {
@@ -68,6 +68,8 @@ func (e *EC2) Watch(ctx context.Context) iter.Seq[State] {
 			pause := lookEvery
 			if away {
 				pause = pauses.NextBackOff()
+				e.metadata.http.CloseIdleConnections()
+				e.metadata = newMetadata(e.cfg.Dial) // what it remembers may be the reason: a token that is none
 			} else {
 				pauses.Reset()
 			}
