@@ -71,7 +71,7 @@ type DynoSink struct {
 	Kind   string
 	Number int // of a receiver, from 1, in the order of SetReceivers; 0: the upstream
 	SinkStats
-	Waiting int64     // bytes of the streams, with holes
+	Waiting int64     // bytes of the streams; of holes those that came since the agent began
 	Oldest  time.Time // of the lines that are under way; zero: none is
 }
 
@@ -99,7 +99,7 @@ func (dr *drain) waiting() (n int64) {
 	dr.mu.Lock()
 	defer dr.mu.Unlock()
 	for _, s := range dr.d.streams {
-		n += max(0, s.end-dr.done.Cursor[s.Stream])
+		n += s.ahead(dr.done.Cursor[s.Stream], dr.absent[s.Stream])
 	}
 	return n
 }

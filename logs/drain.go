@@ -27,7 +27,8 @@ type drain struct {
 	wake   chan struct{}
 	stop   context.CancelFunc // nil: not begun
 	stats  counters
-	unread trouble // the goroutine's alone
+	absent spool.Cursor // bytes that were missing between the receiver's position and the end when it was told
+	unread trouble      // the goroutine's alone
 
 	file  sync.Mutex     // its progress on disk is being written
 	saved spool.Progress // durable at least
@@ -94,6 +95,9 @@ func (dr *drain) resume() {
 		}
 	}
 	dr.done, dr.saved, dr.next = p, p, p.Cursor
+	for _, s := range dr.d.streams {
+		dr.absent[s.Stream] = dr.l.missing(s, p.Cursor[s.Stream])
+	}
 }
 
 // drive begins the drain's goroutine while Logs runs; before that Run does. The caller holds Logs.mu.

@@ -97,6 +97,40 @@ func TestReceiversEachHaveTheirCursor(t *testing.T) {
 	}
 }
 
+// TestWaitingAfterAPowerCut: how far a stream went on behind its end is nothing that waits.
+func TestWaitingAfterAPowerCut(t *testing.T) {
+	r, p := newReceiver(t), newPlex(t)
+	p.answer(func(int) int { return http.StatusServiceUnavailable })
+	h := newHost(t, r, func(c *logs.Config) { c.ReceiverCA = p.ca })
+	id := newID()
+	h.receivers(id, p.receiver())
+	pipes := h.open(id)
+	numbered(t, pipes.Stdout, 0, 10)
+	pipes.Close()
+	if err := errors.Join(h.Drained(h.ctx(), id), r.reach(h.ctx(), 1000)); err != nil {
+		t.Fatal(err)
+	}
+	h.end()
+	h.kill(h.capturePid())
+	boots, err := filepath.Glob(h.cfg.SpoolDir + "/boot-*")
+	if err != nil || len(boots) != 1 {
+		t.Fatalf("%q, %v", boots, err)
+	}
+	if err := os.Rename(boots[0], h.cfg.SpoolDir+"/boot-of-before"); err != nil {
+		t.Fatal(err)
+	}
+	h.begin()
+	h.receivers(id, p.receiver())
+	for _, s := range h.Sinks(id) {
+		if s.Waiting > 1000 || s.Kind != logs.Upstream && s.Waiting != 1000 {
+			t.Errorf("%d bytes wait for %s", s.Waiting, s.Kind)
+		}
+	}
+	if a := h.Account(); a.Captured != 0 || a.Backlog.Bytes != 0 || a.Sinks[logs.Upstream].Dropped != 0 {
+		t.Errorf("account: %+v", a)
+	}
+}
+
 func joinFiles(t *testing.T, to string, from ...string) {
 	t.Helper()
 	var all []byte

@@ -73,8 +73,7 @@ func (l *Logs) find(id string) *dyno {
 		}
 		st.end, _ = spool.Tail(l.dir(id), s)
 		st.found = st.end
-		there, _ := spool.Present(l.dir(id), s, st.acked)
-		st.absent = max(0, st.end-st.acked-there)
+		st.absent = l.missing(st, st.acked)
 		d.streams[i] = st
 		l.enqueue(st)
 	}
@@ -83,12 +82,21 @@ func (l *Logs) find(id string) *dyno {
 }
 
 // backlog is how many bytes wait for delivery upstream. The caller holds Logs.mu.
-func (s *stream) backlog() int64 {
-	n := s.end - s.acked
-	if s.acked < s.found {
-		n -= s.absent // too much near the end of what was found
+func (s *stream) backlog() int64 { return s.ahead(s.acked, s.absent) }
+
+// ahead is how many bytes come after a position, before found without those that were absent when the agent began.
+func (s *stream) ahead(at, absent int64) int64 {
+	n := s.end - at
+	if at < s.found {
+		n -= absent // too much near the end of what was found
 	}
 	return max(0, n)
+}
+
+// missing is how many bytes between a position and the end are not there.
+func (l *Logs) missing(s *stream, from int64) int64 {
+	there, _ := spool.Present(l.dir(s.Dyno), s.Stream, from)
+	return max(0, s.end-from-there)
 }
 
 // enqueue gives a stream to the shipper. The caller holds mu.

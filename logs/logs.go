@@ -123,9 +123,10 @@ func New(ctx context.Context, cfg Config, sink Sink, log *slog.Logger) (*Logs, e
 func (l *Logs) Run(ctx context.Context) error {
 	l.driveAll(ctx)
 	var group errgroup.Group
-	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain, l.relieveAll, l.syncAll} {
+	for _, part := range []func(context.Context){l.connect, l.ship, l.maintain, l.relieveAll} {
 		group.Go(func() error { part(ctx); return nil })
 	}
+	go l.syncAll(ctx) // nobody waits for it: a busy disk takes its time
 	err := group.Wait()
 	l.parkAll()
 	l.saveAll()

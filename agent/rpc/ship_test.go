@@ -2,10 +2,12 @@ package rpc_test
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,6 +245,40 @@ func TestShipKeepsOrderOverTrouble(t *testing.T) {
 	stream.send(delivered(1, first, 1, 4))
 	if _, err := again(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReportsBesideStuckLogs: a control plane that does not read logs gets its reports all the same.
+func TestReportsBesideStuckLogs(t *testing.T) {
+	h, p := newHost(t), newPlane(t)
+	p.deaf = true
+	s := rpc.NewShipper(p.conn, "h")
+	ctx, leave := context.WithCancel(t.Context())
+	var sent atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			text := make([]byte, 1<<20)
+			_, _ = rand.Read(text) // does not become less by compression
+			s.Start(ctx, logs.Batch{Runs: []logs.Run{{Key: logs.Key{Dyno: first, Stream: logs.Stdout}, Text: text, Time: noon}}}, false)
+			sent.Add(1)
+		}
+	}()
+	t.Cleanup(func() { leave(); wait(t, "the shipper's end", done) })
+	for last := int64(0); last == 0 || sent.Load() > last; time.Sleep(100 * time.Millisecond) {
+		last = sent.Load()
+	}
+	const interval = 20 * time.Millisecond
+	p.report(h, interval)
+	began := time.Now()
+	reports, _ := p.connected(t)
+	for range 50 {
+		reports.ack(reports.newest)
+		reports.heard()
+	}
+	if took := time.Since(began); took > 10*50*interval {
+		t.Errorf("50 reports took %v beside %d batches", took, sent.Load())
 	}
 }
 

@@ -149,14 +149,16 @@ func TestHolesAndOverlaps(t *testing.T) {
 	wantOffset(t, s.send(id, out(41, "half told, cut anew")), 61)
 	newline := out(60, "") // ends where everything is known
 	wantOffset(t, s.send(id, newline), 61)
+	wantOffset(t, s.send(id, lost(out(61+1<<36, "after a power cut"), 1<<36)), 79+1<<36)
 	p.wantLog(
 		`stdout 0 4 0 "one"`,
 		`stdout 14 5 10 "told"`,
 		`stdout 24 7 0 "untold"`,
 		`stdout 41 10 6 "half told"`,
-		`stdout 51 10 0 " cut anew"`)
+		`stdout 51 10 0 " cut anew"`,
+		`stdout 68719476797 18 68719476736 "after a power cut"`)
 	p.wantStats(map[string]int64{
-		"batches": 7, "lines": 5, "bytes": 36, "duplicate_lines": 2, "duplicate_bytes": 16,
+		"batches": 8, "lines": 6, "bytes": 54, "duplicate_lines": 2, "duplicate_bytes": 16,
 		"lost_bytes": 16, "gaps": 2, "gap_bytes": 9,
 	})
 }

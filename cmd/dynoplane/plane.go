@@ -55,6 +55,9 @@ type plane struct {
 // cursors are positions by stream: everything below is written.
 type cursors map[dynodv1.LogStream]int64
 
+// powerCut is a hole so wide that it says nothing of what was lost, but that it was after a power cut.
+const powerCut = 1 << 36
+
 // stats count what came since dir was made.
 type stats struct {
 	Reports        int64 `json:"reports"`
@@ -341,7 +344,9 @@ func place(l *dynodv1.LogLine, at cursors, count *stats) *dynodv1.LogLine {
 	}
 	hole := fresh.GetOffset() - cursor
 	fresh.LostBytes = min(l.GetLostBytes(), hole)
-	count.LostBytes += fresh.GetLostBytes()
+	if fresh.GetLostBytes() < powerCut {
+		count.LostBytes += fresh.GetLostBytes()
+	}
 	if gap := hole - fresh.GetLostBytes(); gap > 0 { // also after dir was removed under a living dyno
 		count.Gaps++
 		count.GapBytes += gap

@@ -82,7 +82,7 @@ func Run(ctx context.Context, cfg Config, listener *net.UnixListener, log *slog.
 	ctx, cancel := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	watchers.Go(func() { s.host.run(ctx) })
-	watchers.Go(func() { s.host.syncAll(ctx) })
+	go s.host.syncAll(ctx) // nobody waits for it: a busy disk takes its time
 	defer func() {
 		cancel()
 		watched := make(chan struct{})

@@ -2,7 +2,9 @@ package capture_test
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -36,6 +38,34 @@ func cpuTime(t testing.TB, pid int) time.Duration {
 	return time.Duration(sum)
 }
 
+// echo gives what times a byte to another process and back.
+func echo(t *testing.T) func() time.Duration {
+	t.Helper()
+	cat := exec.Command("cat")
+	in, err := cat.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cat.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = in.Close(), cat.Wait() })
+	return func() time.Duration {
+		began, b := time.Now(), []byte{'\n'}
+		if _, err := in.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out, b); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(began)
+	}
+}
+
 // TestLineIsToldSoon measures from the write of a quiet dyno's line until the agent is told, alone and beside a dyno
 // that floods.
 func TestLineIsToldSoon(t *testing.T) {
@@ -51,9 +81,11 @@ func TestLineIsToldSoon(t *testing.T) {
 			id := uuid.NewString()
 			out, errs := begin(t, c, id)
 			defer func() { _, _ = unix.Close(out), unix.Close(errs) }()
-			var took []time.Duration
+			cry := echo(t)
+			var took, echoes []time.Duration
 			for i := range 100 {
 				time.Sleep(15 * time.Millisecond) // it is a quiet one
+				echoes = append(echoes, cry())
 				began := time.Now()
 				if _, err := unix.Write(out, []byte("a quiet dyno's line\n")); err != nil {
 					t.Fatal(err)
@@ -62,9 +94,11 @@ func TestLineIsToldSoon(t *testing.T) {
 				took = append(took, time.Since(began))
 			}
 			slices.Sort(took)
-			t.Logf("half within %v, 9 of 10 within %v, all within %v", took[50], took[90], took[99])
-			if took[50] > 200*time.Millisecond { // 1 ms is usual; this machine may be busy
-				t.Errorf("a line is told after %v", took[50])
+			slices.Sort(echoes)
+			t.Logf("half within %v, 9 of 10 within %v, all within %v; an echo: %v", took[50], took[90], took[99], echoes[50])
+			// 1 ms is usual, but this machine may be busy. Then an echo takes its time too.
+			if took[50] > 50*time.Millisecond+20*echoes[50] {
+				t.Errorf("a line is told after %v, an echo comes after %v", took[50], echoes[50])
 			}
 		})
 	}

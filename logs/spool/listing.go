@@ -140,16 +140,26 @@ func Present(dyno string, s Stream, from int64) (there int64, err error) {
 	if err != nil || len(l.Segments) == 0 {
 		return 0, err
 	}
-	d, err := openFolder(Dir(dyno, s), streamDepth)
+	sizes, err := l.sizes(Dir(dyno, s))
+	for i, size := range sizes {
+		there += max(0, l.Segments[i]+size-max(l.Segments[i], from))
+	}
+	return there, err
+}
+
+// sizes are how many bytes the segments hold, without holes behind them.
+func (l Listing) sizes(dir string) ([]int64, error) {
+	d, err := openFolder(dir, streamDepth)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer d.Close()
-	for _, start := range l.Segments {
+	sizes := make([]int64, len(l.Segments))
+	for i, start := range l.Segments {
 		size, _ := d.size(fileName(start, segmentSuffix))
-		there += max(0, min(start+size, l.after(start))-max(start, from))
+		sizes[i] = min(size, l.after(start)-start)
 	}
-	return there, nil
+	return sizes, nil
 }
 
 // Usage is how many bytes the files of a dyno's streams have together, or take on disk where that is less.

@@ -9,9 +9,14 @@ func Oldest(dyno string, c Cursor, size int64) (Cursor, error) {
 	var upTo Cursor
 	for _, s := range Streams {
 		l, err := List(Dir(dyno, s))
+		if len(l.Segments) == 0 || err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		sizes, err := l.sizes(Dir(dyno, s))
 		errs = append(errs, err)
-		for i := 1; i < len(l.Segments) && l.Segments[i] <= c[s] && size > 0; i++ {
-			size -= l.Segments[i] - l.Segments[i-1]
+		for i := 1; i < len(sizes) && l.Segments[i] <= c[s] && size > 0; i++ {
+			size -= sizes[i-1]
 			upTo[s] = l.Segments[i]
 		}
 	}

@@ -249,6 +249,36 @@ func TestTrimKeepsWhatIsAsked(t *testing.T) {
 	}
 }
 
+// TestHolesAreNotKept: the bytes that stay, or go, are those that are there.
+func TestHolesAreNotKept(t *testing.T) {
+	dir := t.TempDir()
+	var cursor spool.Cursor
+	for _, s := range spool.Streams {
+		w, err := spool.OpenWriter(dir, s, 10)
+		must(t, err)
+		for range 3 {
+			must(t, w.Append([]byte("0123456789"), noon))
+		}
+		w.Skip(spool.Lost{From: 30, Since: noon}, 30+1<<36)
+		must(t, w.Append([]byte("new"), noon))
+		must(t, w.Close())
+		cursor[s] = w.Offset()
+	}
+	must(t, spool.Trim(dir, cursor, 79)) // of 99
+	left := int64(0)
+	for _, s := range spool.Streams {
+		there, err := spool.Present(dir, s, 0)
+		must(t, err)
+		left += there
+	}
+	if left != 79 {
+		t.Errorf("%d bytes are left", left)
+	}
+	if upTo, err := spool.Oldest(dir, cursor, 50); err != nil || upTo[spool.Platform] == 0 {
+		t.Errorf("up to %v, %v", upTo, err)
+	}
+}
+
 func TestSeal(t *testing.T) {
 	dir := t.TempDir()
 	must(t, spool.Seal(dir, spool.Stdout))

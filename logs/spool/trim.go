@@ -12,26 +12,28 @@ import (
 func Trim(dyno string, c Cursor, keep int64) error {
 	var errs []error
 	var delivered int64 // bytes of the dyno that are still there and need not be
-	listings := map[Stream]Listing{}
+	var listings [len(Streams) + 1]Listing
+	var sizes [len(Streams) + 1][]int64
 	for _, s := range Streams {
 		l, err := List(Dir(dyno, s))
-		errs = append(errs, err)
-		if len(l.Segments) > 0 {
+		if len(l.Segments) > 0 && err == nil {
 			listings[s] = l
-			delivered += max(0, c[s]-l.Segments[0])
+			sizes[s], err = l.sizes(Dir(dyno, s))
+		}
+		errs = append(errs, err)
+		for i, size := range sizes[s] {
+			delivered += max(0, min(size, c[s]-l.Segments[i]))
 		}
 	}
 	for s, l := range listings {
 		first := 0
-		for first+1 < len(l.Segments) && l.Segments[first+1] <= c[s] {
-			size := l.Segments[first+1] - l.Segments[first]
-			if delivered-size < keep {
-				break
-			}
-			delivered -= size
+		for first+1 < len(sizes[s]) && l.Segments[first+1] <= c[s] && delivered-sizes[s][first] >= keep {
+			delivered -= sizes[s][first]
 			first++
 		}
-		errs = append(errs, l.removeBefore(Dir(dyno, s), l.Segments[first]))
+		if len(l.Segments) > 0 {
+			errs = append(errs, l.removeBefore(Dir(dyno, Stream(s)), l.Segments[first]))
+		}
 	}
 	return errors.Join(errs...)
 }
