@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"os"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -46,6 +47,10 @@ func (r *Runtime) boundDisk(c Container, p place) error {
 	if err := os.MkdirAll(p.disk, 0o700); err != nil {
 		return err
 	}
+	b := r.bound(project(c.Slot))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dir = p.disk
 	return quota.Assign(p.disk, project(c.Slot), c.Limits.onDisk())
 }
 
@@ -86,5 +91,27 @@ func (r *Runtime) unboundDisk(p place) error {
 	if err != nil {
 		return err
 	}
+	b := r.bound(project)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dir != "" && b.dir != p.disk {
+		return nil
+	}
 	return quota.Bound(p.disk, project, quota.Limit{})
+}
+
+// bound is whose directory a project bounds, as far as this process knows: an earlier one's remains in the slot may go later
+// than the next one's come.
+type bound struct {
+	mu  sync.Mutex
+	dir string
+}
+
+func (r *Runtime) bound(project uint32) *bound {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bounds[project] == nil {
+		r.bounds[project] = &bound{}
+	}
+	return r.bounds[project]
 }

@@ -13,11 +13,13 @@ import (
 // door is where dyno-init comes to when it hears a knock. A dyno has one, at which one caller stands at a time.
 type door struct {
 	process  *process
-	listener *listener
-	close    func()
+	dir      string
+	owner    int
+	listener *listener // nil before the first knock
+	unwatch  func()
 }
 
-// open waits for its turn, which may last as long as another caller's Launch, and listens then.
+// open waits for its turn, which may last as long as another caller's Launch.
 func (r *Runtime) open(ctx context.Context, id string, p *process) (*door, error) {
 	owner, err := r.owner(id)
 	if err != nil {
@@ -25,27 +27,34 @@ func (r *Runtime) open(ctx context.Context, id string, p *process) (*door, error
 	}
 	select {
 	case p.turn <- struct{}{}:
+		return &door{process: p, dir: r.place(id).launch(), owner: owner}, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for another caller: %w", ctx.Err())
 	}
-	l, err := listen(r.place(id).launch(), owner)
-	if err != nil {
-		<-p.turn
-		return nil, err
+}
+
+func (d *door) close() {
+	if d.listener != nil {
+		d.unwatch()
+		d.listener.close()
 	}
-	unwatch, err := p.watch(l.close)
+	<-d.process.turn
+}
+
+// listen is until the process or ctx ends.
+func (d *door) listen(ctx context.Context) error {
+	l, err := listen(d.dir, d.owner)
+	if err != nil {
+		return err
+	}
+	unwatch, err := d.process.watch(l.close)
 	if err != nil {
 		l.close()
-		<-p.turn
-		return nil, err
+		return err
 	}
 	stop := context.AfterFunc(ctx, l.close)
-	return &door{process: p, listener: l, close: func() {
-		stop()
-		unwatch()
-		l.close()
-		<-p.turn
-	}}, nil
+	d.listener, d.unwatch = l, func() { stop(); unwatch() }
+	return nil
 }
 
 // owner is the dyno's user, as the host numbers it.
@@ -57,8 +66,21 @@ func (r *Runtime) owner(id string) (int, error) {
 	return first + spec.UID, nil
 }
 
-// next knocks and waits until dyno-init has come. Other processes of the dyno are told nothing.
+// next is the connection on which dyno-init waits already, if there is one; else it knocks.
 func (d *door) next(ctx context.Context) (*launch.Conn, error) {
+	if conn := d.process.waits.Swap(nil); conn != nil {
+		return conn, nil
+	}
+	if d.listener == nil {
+		if err := d.listen(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d.knock(ctx)
+}
+
+// knock waits until dyno-init has come. Other processes of the dyno are told nothing.
+func (d *door) knock(ctx context.Context) (*launch.Conn, error) {
 	for {
 		if err := d.process.signal(launch.Knock); err != nil {
 			return nil, fmt.Errorf("wake dyno-init: %w", err)

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/dynod/dynod/runtime/launch"
 )
 
 // process is a process that cannot be taken for another one, however its number is used again.
@@ -15,6 +18,8 @@ type process struct {
 	pid  int
 	file *os.File      // a pidfd, in the poller
 	turn chan struct{} // holds a token while somebody stands at its door
+
+	waits atomic.Pointer[launch.Conn] // of a dyno-init that waits for its plan already; nil: it comes when it is knocked for
 }
 
 // openProcess takes hold of a process; NotFound if it is gone.
@@ -29,7 +34,12 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid: pid, file: os.NewFile(uintptr(fd), "pidfd"), turn: make(chan struct{}, 1)}, nil
 }
 
-func (p *process) close() { _ = p.file.Close() }
+func (p *process) close() {
+	if conn := p.waits.Swap(nil); conn != nil {
+		conn.Close()
+	}
+	_ = p.file.Close()
+}
 
 // control runs f on the descriptor; NotFound when the process was let go of meanwhile.
 func (p *process) control(f func(fd int) error) error {

@@ -141,6 +141,7 @@ type Runtime struct {
 	prepared  map[string]images.Image // by dyno, from Prepare to Delete: a name may lead elsewhere meanwhile
 	processes map[string]*process
 	spares    map[int]*sandbox      // by slot
+	bounds    map[uint32]*bound     // by project
 	sessions  map[*session]struct{} // that run
 	warned    sync.Once
 }
@@ -186,7 +187,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		life:   life, end: end, fetched: make(chan struct{}, 1),
 		options: options, shims: newShims(), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
 		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{}, spares: map[int]*sandbox{},
-		sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
+		bounds: map[uint32]*bound{}, sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
 	}, nil
 }
 

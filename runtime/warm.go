@@ -38,18 +38,23 @@ func (r *Runtime) Warm(ctx context.Context, s Spare) error {
 	if err != nil {
 		return err
 	}
+	network, err := identify(s.Namespace)
+	if err != nil {
+		return fmt.Errorf("make sandbox ahead: %w", err)
+	}
 	old := r.spare(s.Slot)
-	if old != nil && old.sound() && old.stack.name == n.name && images.Settled(n.image.Name) {
+	good := old != nil && old.sound() && old.network == network
+	if good && old.stack.name == n.name && images.Settled(n.image.Name) {
 		return nil
 	}
 	image, err := r.lookup(ctx, n.image.Name)
 	if err != nil {
 		return fmt.Errorf("make sandbox ahead: %w", err)
 	}
-	if old != nil && old.sound() && old.chain == image.Chain {
+	if good && old.chain == image.Chain {
 		return nil
 	}
-	b := &sandbox{id: uuid.NewString(), stack: n, chain: image.Chain, sysfs: s.Sysfs != "", made: make(chan struct{})}
+	b := &sandbox{id: uuid.NewString(), stack: n, chain: image.Chain, network: network, sysfs: s.Sysfs != "", made: make(chan struct{})}
 	if err := r.replace(ctx, s, b); err != nil {
 		return fmt.Errorf("make sandbox ahead: %w", err)
 	}
@@ -77,12 +82,9 @@ func (r *Runtime) replace(ctx context.Context, s Spare, b *sandbox) error {
 	return errors.Join(err, left)
 }
 
-func (r *Runtime) makeSpare(ctx context.Context, s Spare, b *sandbox) (err error) {
+func (r *Runtime) makeSpare(ctx context.Context, s Spare, b *sandbox) error {
 	c := Container{ID: b.id, Slot: s.Slot, Hostname: b.id, Limits: waitingLimits, Namespace: s.Namespace, Sysfs: s.Sysfs}
 	if err := r.checkContainer(c); err != nil {
-		return err
-	}
-	if b.network, err = identify(s.Namespace); err != nil {
 		return err
 	}
 	layers, held, err := r.layers(ctx, b.id, b.stack)
@@ -110,7 +112,30 @@ func (r *Runtime) makeSpare(ctx context.Context, s Spare, b *sandbox) (err error
 	if err := r.Start(ctx, b.id); err != nil {
 		return err
 	}
-	b.process, err = r.process(ctx, b.id)
+	waits, err := r.process(ctx, b.id)
+	if err != nil {
+		return err
+	}
+	if err := r.meet(ctx, b.id, waits); err != nil {
+		return err
+	}
+	b.process = waits
+	return nil
+}
+
+// meet keeps a connection on which dyno-init waits, so that its plan need not wait for it.
+func (r *Runtime) meet(ctx context.Context, id string, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, talkTimeout)
+	defer cancel()
+	door, err := r.open(ctx, id, p)
+	if err != nil {
+		return err
+	}
+	defer door.close()
+	conn, err := door.next(ctx)
+	if err == nil {
+		p.waits.Store(conn)
+	}
 	return err
 }
 

@@ -216,6 +216,46 @@ func TestWarmMayBeRepeated(t *testing.T) {
 	}
 }
 
+func TestWarmFollowsTheNetwork(t *testing.T) {
+	h := stacked(t)
+	first := h.warm()
+	must(t, h.Warm(h.ctx, runtime.Spare{Slot: h.slots, Stack: "small", Namespace: h.lab.Outside(), Sysfs: h.sysfs}))
+	if alive(first) {
+		t.Error("a sandbox in a network that the slot has no more was kept")
+	}
+	if second := h.warm(); second == 0 {
+		t.Error("it was kept when the network changed again")
+	}
+}
+
+// TestWarmDynoWaitsOnItsConnection has no place where dyno-init could come to.
+func TestWarmDynoWaitsOnItsConnection(t *testing.T) {
+	h := stacked(t)
+	h.warm()
+	d, _ := h.running(h.slug(nil), func(*runtime.Container) {})
+	must(t, os.Remove(filepath.Join(h.config.RunDir, d.ID, "launch")))
+	must(t, d.launch("cat", "hello"))
+	if out := d.out.all(h.ctx, t); out != "hello\n" {
+		t.Errorf("%q", out)
+	}
+}
+
+// TestWarmDynoHearsKnocks after a question has ended the connection on which it waits.
+func TestWarmDynoHearsKnocks(t *testing.T) {
+	h := stacked(t)
+	h.warm()
+	d, _ := h.running(h.slug(nil), func(*runtime.Container) {})
+	for range 2 {
+		if _, err := h.Exec(h.ctx, d.ID, runtime.Plan{Args: []string{"true"}, Dir: "/"}); !errdefs.IsFailedPrecondition(err) {
+			t.Errorf("executed before the launch: %v", err)
+		}
+	}
+	must(t, d.launch("cat", "hello"))
+	if out := d.out.all(h.ctx, t); out != "hello\n" {
+		t.Errorf("%q", out)
+	}
+}
+
 func TestNothingIsMadeAheadWithoutItsStack(t *testing.T) {
 	h := newHost(t, func(c *runtime.Config) { c.Stacks["other"] = c.Stacks["small"] + ".none" })
 	for _, stack := range []string{"small", "other", "unknown"} {

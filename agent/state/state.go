@@ -46,11 +46,20 @@ func Open(records, secrets string) (*Store, error) {
 	return s, s.sweep()
 }
 
-// sweep removes what a write that was killed half-way has left: renameio's files begin with a dot.
+// sweep removes what a write that was killed half-way has left, and what Remove has left of a dyno whose record is gone.
+// renameio's files begin with a dot.
 func (s *Store) sweep() error {
 	partial, err := filepath.Glob(filepath.Join(s.records, ".*"))
 	for _, name := range partial {
 		err = errors.Join(err, os.Remove(name))
+	}
+	beside, failed := filepath.Glob(filepath.Join(s.secrets, "*.*"))
+	err = errors.Join(err, failed)
+	for _, name := range beside {
+		id, _, _ := strings.Cut(filepath.Base(name), ".")
+		if _, lost := os.Lstat(s.record(id)); errors.Is(lost, fs.ErrNotExist) {
+			err = errors.Join(err, os.Remove(name))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("sweep records: %w", err)

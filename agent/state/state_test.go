@@ -188,6 +188,23 @@ func TestHalfWrittenFilesAreSwept(t *testing.T) {
 	}
 }
 
+// TestSecretsGoWithTheirRecord has a Remove that was killed half-way.
+func TestSecretsGoWithTheirRecord(t *testing.T) {
+	store, records, secrets := open(t)
+	if err := errors.Join(store.Add(record()), store.Note(record())); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{2, 0} {
+		if _, err := state.Open(records, secrets); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(secrets); err != nil || len(left) != want {
+			t.Errorf("beside the record: %v %v, want %d", left, err, want)
+		}
+		_ = os.Remove(filepath.Join(records, id+".json"))
+	}
+}
+
 func TestSecretsMustLieOnTmpfs(t *testing.T) {
 	_, err := state.Open(t.TempDir(), t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "not on tmpfs") {

@@ -60,7 +60,11 @@ func (a *agent) converse(conn *launch.Conn, now *state) bool {
 		conn.Close()
 		return false
 	}
-	m, err := conn.Receive(patience)
+	wait := patience
+	if now.kind == launch.Waiting {
+		wait = 0 // the agent may have come long before the order
+	}
+	m, err := conn.Receive(wait)
 	if err == nil && now.kind == launch.Waiting && m.Kind == launch.Plans {
 		if err = a.launch(conn, m, now); err == nil {
 			m, err = conn.Receive(patience)

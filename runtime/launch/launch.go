@@ -26,8 +26,9 @@ const (
 	// a user more than 128 watches.
 	Knock = unix.SIGIO
 	// KeepFD is the lowest of the descriptor numbers at which init keeps what it is to keep, as long as it lives: the
-	// read ends of stdout and stderr, so that no writer ever sees SIGPIPE, and the stages behind them.
-	KeepFD = 100
+	// read ends of stdout and stderr, so that no writer ever sees SIGPIPE, and the stages behind them. All are below 64: for
+	// a higher one the kernel makes a larger table, for which a process with threads waits some 15 ms.
+	KeepFD = 60
 )
 
 // The log pipes, which come with the first plan in this order.
