@@ -75,7 +75,7 @@ func (c *Config) placeSettings() []*setting {
 		{key: "host.cloud", value: oneOf(&c.Host.Cloud, "auto", "ec2", "none"), doc: "Whose instance metadata is read. auto: EC2's, if the firmware says that this is an EC2 instance; otherwise no packet is sent."},
 		{key: "host.max_dynos", value: whole(&c.Host.MaxDynos, 1, 16384), doc: "Most dynos that live here at once. Each takes a slot: address, host port, range of ids."},
 		{key: "host.resting_slots", value: whole(&c.Host.RestingSlots, 0, 49152), doc: "Slots beyond max_dynos: one that a dyno has left rests 30 s before the next gets it."},
-		{key: "host.warm_slots", value: whole(&c.Host.WarmSlots, 0, 256), doc: "Sandboxes made ahead of orders for slugs, on the stack that was ordered last; busy times make it up to 4 times as many. Each takes 2 MiB of the memory for dynos. 0: none."},
+		{key: "host.warm_slots", value: whole(&c.Host.WarmSlots, 0, 256), doc: "Sandboxes made ahead of orders for slugs, on the stack that was ordered last; busy times make it up to 4 times as many. Each takes 2 MiB of the memory for dynos. 0: none. Under systemd they need the drop-in /usr/share/dynod/dynod.service.d/warm-slots.conf."},
 		{key: "host.memory_reserve", value: bytes(&c.Host.MemoryReserve, 0, 1<<40), doc: "Memory that is never promised to dynos, for the system and dynod."},
 		{key: "host.sample_interval", value: duration(&c.Host.SampleInterval, 100*time.Millisecond, time.Hour), doc: "Time between two looks at a dyno's memory: R14, R15 and runtime metrics.", live: true},
 		{key: "host.user_namespace", value: oneOf(&c.Host.UserNamespace, "required", "off"), doc: "required: each dyno has 65536 user ids of its own. off: a weaker wall, for kernels before 5.19."},
