@@ -103,7 +103,7 @@ func (l *Logs) missing(s *stream, from int64) int64 {
 func (l *Logs) enqueue(s *stream) {
 	if s.news = true; !s.queued && !s.barred {
 		s.queued = true
-		l.turns.push(s, false)
+		l.turns.push(s)
 		poke(l.wake)
 	}
 }

@@ -34,5 +34,20 @@ func (c *Cutter) Feed(p []byte, at int64) []Run {
 // Flush gives the unfinished line.
 func (c *Cutter) Flush() []Run { return c.c.flush(nil, make([]byte, MaxLine)) }
 
+// Overtaken has a stream of a dyno in its turn, while another one comes and then it itself again, having read all or not,
+// and says whether the other one is next.
+func Overtaken(read int, more bool) bool {
+	var t turns
+	d := &dyno{share: newShare()}
+	app, platform := &stream{dyno: d}, &stream{dyno: d}
+	t.push(app)
+	t.pop()
+	t.push(platform)
+	app.row += read
+	t.again(app, !more)
+	next, _ := t.pop()
+	return next == platform
+}
+
 // Halve divides runs as poison is looked for.
 func Halve(runs []Run) [][]Run { return halve(runs) }

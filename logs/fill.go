@@ -76,7 +76,7 @@ func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	st.dyno.charge(time.Now(), cost)
 	st.row += cost
 	if st.queued = more || st.news; st.queued {
-		s.turns.push(st, more)
+		s.turns.again(st, !more)
 	}
 }
 

@@ -55,3 +55,15 @@ func TestLastWordsGoBeforeTheEnd(t *testing.T) {
 		t.Errorf("the streams came as %s", heard)
 	}
 }
+
+// TestNoWordBetween: what an app says while it is read goes before what the platform says after it.
+func TestNoWordBetween(t *testing.T) {
+	for _, c := range []struct {
+		read            int
+		more, overtaken bool
+	}{{100, false, false}, {100, true, false}, {1 << 20, false, true}, {1 << 20, true, true}} {
+		if got := logs.Overtaken(c.read, c.more); got != c.overtaken {
+			t.Errorf("%d bytes read, more %v: overtaken %v", c.read, c.more, got)
+		}
+	}
+}

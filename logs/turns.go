@@ -34,16 +34,26 @@ type turns struct {
 
 func newShare() *rate.Limiter { return rate.NewLimiter(shareRate, shareBurst) }
 
-// push gives a stream a turn; it must have none yet. again: it has just had one and there is more.
-func (t *turns) push(s *stream, again bool) {
+// push gives a stream a turn; it must have none yet.
+func (t *turns) push(s *stream) {
 	d := s.dyno
-	if again && s.row < rowBytes {
+	s.row, d.waiting = 0, append(d.waiting, s)
+	if len(d.waiting) == 1 {
+		t.line(d, true)
+	}
+}
+
+// again gives a stream that has just had a turn another one, before those of its dyno that have come meanwhile. fresh: all that
+// was there is read, and what there is now has come since.
+func (t *turns) again(s *stream, fresh bool) {
+	d := s.dyno
+	if s.row < rowBytes {
 		d.waiting = slices.Insert(d.waiting, 0, s)
 	} else {
 		s.row, d.waiting = 0, append(d.waiting, s)
 	}
 	if len(d.waiting) == 1 {
-		t.line(d, !again)
+		t.line(d, fresh)
 	}
 }
 
