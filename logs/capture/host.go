@@ -26,6 +26,7 @@ type host struct {
 
 	written atomic.Int64 // by this capture, ever
 	used    atomic.Int64 // at the last walk, less written then
+	known   atomic.Bool  // there was one
 	free    atomic.Int64 // at the last look, plus written then
 	low     atomic.Bool  // below the reserve, until there is a segment's room more
 	step    int64
@@ -51,7 +52,7 @@ func (h *host) run(ctx context.Context) {
 			return
 		}
 		h.look()
-		if time.Since(walked) >= addUp {
+		if h.filling() && time.Since(walked) >= addUp {
 			walked = time.Now()
 			h.walk()
 		}
@@ -74,6 +75,10 @@ func (h *host) grew(n int64) {
 	default:
 	}
 }
+
+// filling tells that it may soon matter how much all dynos have. Less than half of the bound does not; capture knows of all
+// that came since the last walk but what the agent writes, which is an eighth at most.
+func (h *host) filling() bool { return !h.known.Load() || h.used.Load()+h.written.Load() >= h.bound/4 }
 
 // syncEvery is what a power cut takes at most, beside what the disk needs to write it.
 const syncEvery = time.Second
@@ -128,6 +133,7 @@ func (h *host) walk() {
 		}
 	}
 	h.used.Store(sum - written)
+	h.known.Store(true)
 }
 
 // limit is how much each of so many dynos may have in the spool now. When half of the host's bound is used up, the
