@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lost says what is known of a hole that was made by decision. Its end is the name of the file.
@@ -36,14 +38,25 @@ func parseLost(b []byte, end int64) (Lost, bool) {
 	return l, err == nil && string(b) == l.encode() && sane
 }
 
-// writeLost counts a hole by the name of a file; the text in it may be missing after a kill.
+// unnamedLost is a file whose text is being written.
+const unnamedLost = "unnamed" + lostSuffix
+
+// writeLost counts a hole by the name of a file. It gets the name when its text is complete: a kill in between would leave
+// bytes whose lines nobody knows.
 func (d folder) writeLost(l Lost, end int64) error {
-	f, err := d.create(fileName(end, lostSuffix))
+	f, err := d.create(unnamedLost)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(l.encode())
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	name := fileName(end, lostSuffix)
+	if st, err := d.stat(name); err != nil && st.Mode != 0 { // not ours
+		_ = unix.Renameat(int(d.Fd()), name, int(d.Fd()), name+foreignSuffix)
+	}
+	return unix.Renameat(int(d.Fd()), unnamedLost, int(d.Fd()), name)
 }
 
 // readLost reads what is known of the hole that ends at end; false: nothing.

@@ -1,12 +1,16 @@
 package spool_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/logs/spool"
 )
@@ -150,4 +154,33 @@ func TestUnwritableEnd(t *testing.T) {
 	must(t, os.Mkdir(root, 0o700))
 	must(t, w.Append([]byte("kept"), noon))
 	expect(t, walk(t, reader(t, dyno, 0)), "0 gap 6", "6 end", "6 gap 4", `10 "kept"`)
+}
+
+// TestLostHasItsTextAtOnce: whoever sees the name finds the text.
+func TestLostHasItsTextAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 100)
+	must(t, w.Append([]byte("kept"), noon))
+	seen, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	must(t, err)
+	defer unix.Close(seen)
+	_, err = unix.InotifyAddWatch(seen, spool.Dir(dir, spool.Stdout), unix.IN_CREATE|unix.IN_MOVED_TO)
+	must(t, err)
+	w.Skip(spool.Lost{From: 4, Lines: 2, Since: noon}, 10)
+	must(t, w.Close())
+	b := make([]byte, 4096)
+	n, err := unix.Read(seen, b)
+	must(t, err)
+	var moved bool
+	for b = b[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		mask, size := binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[12:])
+		name := string(bytes.TrimRight(b[unix.SizeofInotifyEvent:unix.SizeofInotifyEvent+size], "\x00"))
+		if name == spool.FileName(10, ".lost") {
+			moved = mask&unix.IN_MOVED_TO != 0
+		}
+		b = b[unix.SizeofInotifyEvent+size:]
+	}
+	if !moved {
+		t.Error("the name is there before the text")
+	}
 }
