@@ -26,9 +26,9 @@ func (h *host) undone(dir string) []func() {
 		func() { h.run(dir+"/ns", "ip", "link", "set", "eth0", "down") },
 		func() { h.run(dir+"/ns", "ip", "addr", "flush", "dev", "eth0") },
 		func() { h.run(h.Lab.Host(), "ip", "link", "del", "dy7") },
-		func() { h.run("", "umount", dir+"/sys") },
+		func() { h.run("", "umount", "--lazy", dir+"/sys") },
 		func() { h.run("", "rmdir", dir+"/sys") },
-		func() { h.run("", "umount", dir+"/ns") },
+		func() { h.run("", "umount", "--lazy", dir+"/ns") },
 		func() { h.run("", "rm", dir+"/ns") },
 		func() { h.run("", "rm", dir+"/claim") },
 	}

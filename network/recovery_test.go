@@ -95,8 +95,8 @@ func TestFoundAndMended(t *testing.T) {
 		},
 		"no port":      func(network.Attachment, string) { h.run(h.Lab.Host(), "nft", "flush", "map", "inet", "dynod", "ports") },
 		"no table":     func(network.Attachment, string) { h.run(h.Lab.Host(), "nft", "delete", "table", "inet", "dynod") },
-		"no sysfs":     func(a network.Attachment, _ string) { h.run("", "umount", a.Sysfs) },
-		"no namespace": func(a network.Attachment, _ string) { h.run("", "umount", a.Namespace) },
+		"no sysfs":     func(a network.Attachment, _ string) { h.run("", "umount", "--lazy", a.Sysfs) },
+		"no namespace": func(a network.Attachment, _ string) { h.run("", "umount", "--lazy", a.Namespace) },
 		"no directory": func(a network.Attachment, dir string) {
 			h.hold(a.Namespace)
 			h.run("", "umount", "--lazy", a.Namespace, a.Sysfs)

@@ -167,7 +167,7 @@ func TestLostNamespaceIsReported(t *testing.T) {
 	id, a := h.setup(7)
 	_, other := h.setup(8)
 	h.serve(h.Outside(), outside(80))
-	h.run("", "umount", a.Namespace)
+	h.run("", "umount", "--lazy", a.Namespace)
 	h.soon("report", func() bool {
 		w := h.Warnings()
 		return len(w) == 1 && strings.Contains(w[0], id) && strings.Contains(w[0], "namespace")

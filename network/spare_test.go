@@ -85,7 +85,7 @@ func TestDamagedSpareIsReplaced(t *testing.T) {
 	spare := h.config().Dir + "/+7"
 	for name, damage := range map[string]func(){
 		"no link":      func() { h.run(h.Lab.Host(), "ip", "link", "del", "dy7") },
-		"no namespace": func() { h.run("", "umount", spare+"/ns") },
+		"no namespace": func() { h.run("", "umount", "--lazy", spare+"/ns") },
 		"no directory": func() {
 			h.run("", "umount", "--lazy", spare+"/ns", spare+"/sys")
 			h.run("", "rm", "-r", spare)

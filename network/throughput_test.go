@@ -159,7 +159,7 @@ func (h *host) namespace(name string) (ns string) {
 	ns = h.Dir() + "/" + name
 	h.run("", "touch", ns)
 	h.run("", "unshare", "--net="+ns, "true")
-	h.t.Cleanup(func() { h.run("", "umount", ns) })
+	h.t.Cleanup(func() { h.run("", "umount", "--lazy", ns) })
 	h.run(ns, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 	return ns
 }

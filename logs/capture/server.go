@@ -137,6 +137,7 @@ func (s *server) round(events []unix.EpollEvent) {
 	for _, e := range events {
 		s.handle(int(e.Fd))
 	}
+	s.collect() // what came back before the wake-up was read has no other
 	s.work()
 	s.store.flush()
 	s.tell()
