@@ -94,7 +94,7 @@ func (s *stage) described() life {
 	})
 }
 
-var ownPages = regexp.MustCompile(`(?m)^Private_(?:Clean|Dirty): +([0-9]+) kB$`)
+var ownPages = regexp.MustCompile(`(?m)^Private_Dirty: +([0-9]+) kB$`) // clean ones are the binary's: a lone process shares them with none
 
 // initMemory reads what process 1 of a dyno does not share with others.
 func (s *stage) initMemory() error {
