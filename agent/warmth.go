@@ -65,7 +65,7 @@ func (w *warmth) ready() int {
 }
 
 // coldest is the slot that a sandbox is to be made for next, and its stack: one of those that next has. It is marked as being
-// made, and cooled or warmed has to follow. If there is none, or the memory is short, the slot is -1, and more says when to ask
+// made, and warmed or unwarmed has to follow. If there is none, or the memory is short, the slot is -1, and more says when to ask
 // again; zero when an order will tell.
 func (l *ledger) coldest(least, most int) (slot int, stack string, more time.Time) {
 	slots, more := l.next(least, most)

@@ -152,14 +152,6 @@ func (h *host) Prepare(ctx context.Context, a runtime.Artifact) (runtime.Prepare
 	return h.Runtime.Prepare(ctx, nobody, a)
 }
 
-// Create makes a slug dyno in a sandbox made ahead where the environment asks for it.
-func (h *host) Create(ctx context.Context, c runtime.Container) error {
-	if os.Getenv("DYNOD_TEST_WARM") != "" && c.Artifact.Slug != nil {
-		must(h.t, h.Warm(ctx, runtime.Spare{Slot: c.Slot, Stack: "small", Namespace: c.Namespace, Sysfs: c.Sysfs}))
-	}
-	return h.Runtime.Create(ctx, c)
-}
-
 // created is a dyno whose container waits to be started.
 func (h *host) created(a runtime.Artifact) *dyno {
 	h.t.Helper()
