@@ -17,25 +17,45 @@ type orderly struct {
 	*receiver
 	open atomic.Bool
 
+
 	mu    sync.Mutex
-	heard strings.Builder // p of the platform, o of the app, for each kilobyte and what is left of one
+	heard map[string]string // of each dyno: p of the platform, o of the app, for each kilobyte and what is left of one
+}
+
+func newOrderly(t *testing.T) *orderly {
+	return &orderly{receiver: newReceiver(t), heard: map[string]string{}}
 }
 
 func (o *orderly) Send(ctx context.Context, b logs.Batch) (logs.Ack, error) {
 	if !o.open.Load() {
 		return logs.Ack{}, errors.New("closed")
 	}
+	ack, err := o.receiver.Send(ctx, b)
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, r := range b.Runs {
-		o.heard.WriteString(strings.Repeat(r.Stream.String()[:1], 1+len(r.Text)>>10))
+		if err == nil {
+			o.heard[r.Dyno] += strings.Repeat(r.Stream.String()[:1], 1+len(r.Text)>>10)
+		}
 	}
-	o.mu.Unlock()
-	return o.receiver.Send(ctx, b)
+	return ack, err
+}
+
+// check fails if a word of the platform came before the app's last one.
+func (o *orderly) check(t *testing.T) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, heard := range o.heard {
+		if strings.Index(heard, "p") < strings.LastIndex(heard, "o") {
+			t.Errorf("the streams came as %s", heard)
+		}
+	}
 }
 
 // TestLastWordsGoBeforeTheEnd has an app say much and end at once: what the platform says of the end comes behind it.
 func TestLastWordsGoBeforeTheEnd(t *testing.T) {
-	sink := &orderly{receiver: newReceiver(t)}
+	sink := newOrderly(t)
 	h := newHost(t, sink, nil)
 	id := newID()
 	pipes := h.open(id)
@@ -49,11 +69,46 @@ func TestLastWordsGoBeforeTheEnd(t *testing.T) {
 	sink.open.Store(true)
 	h.begin()
 	h.over(id, pipes)
-	sink.mu.Lock()
-	defer sink.mu.Unlock()
-	if heard := sink.heard.String(); strings.Index(heard, "p") < strings.LastIndex(heard, "o") {
-		t.Errorf("the streams came as %s", heard)
+	sink.check(t)
+}
+
+// TestLastWordsAfterTrouble has a batch fail while the next one is full of last words: they are read again, in their order.
+func TestLastWordsAfterTrouble(t *testing.T) {
+	sink := newOrderly(t)
+	sink.open.Store(true)
+	underWay, gate := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	sink.before = func(logs.Batch) (err error) {
+		first.Do(func() {
+			close(underWay)
+			<-gate
+			err = errors.New("the line broke")
+		})
+		return err
 	}
+	h := newHost(t, sink, nil)
+	lives := map[string]logs.Pipes{}
+	for range 8 {
+		id := newID()
+		lives[id] = h.open(id)
+		write(t, lives[id].Stdout, "first\n")
+	}
+	<-underWay
+	for id, pipes := range lives {
+		write(t, pipes.Stdout, "last\n")
+		pipes.Close()
+		if err := h.Drained(h.ctx(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Platform(h.ctx(), id, time.Now(), "the end"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(gate)
+	for id, pipes := range lives {
+		h.over(id, pipes)
+	}
+	sink.check(t)
 }
 
 // TestNoWordBetween: what an app says while it is read goes before what the platform says after it.

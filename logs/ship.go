@@ -189,6 +189,7 @@ func (s *shipper) rewind() {
 		src.close()
 		if !st.dyno.removed {
 			s.enqueue(st)
+			st.dyno.reorder()
 		}
 	}
 	clear(s.sources)

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -103,4 +104,9 @@ func (d *dyno) charge(now time.Time, cost int) {
 	if d.within(now) {
 		d.share.ReserveN(now, min(cost, shareBurst))
 	}
+}
+
+// reorder has the dyno's streams read in their order: what the app said goes before the platform's word of its end.
+func (d *dyno) reorder() {
+	slices.SortFunc(d.waiting, func(a, b *stream) int { return cmp.Compare(a.Stream, b.Stream) })
 }
