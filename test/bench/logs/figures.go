@@ -95,6 +95,9 @@ func (f *figures) relate() {
 func (b *bench) sample(ctx context.Context, s subject) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	if err := b.lend(); err != nil {
+		return sample{}, err
+	}
 	before, err := b.usage()
 	if err != nil {
 		return sample{}, err
