@@ -45,6 +45,9 @@ func TestSetupRefuses(t *testing.T) {
 		"no port":              {network.Request{ID: other, Slot: 1}, errdefs.IsInvalidArgument},
 		"no id":                {network.Request{Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
 		"id with a way out":    {network.Request{ID: "../x", Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+		"id with a dash first": {network.Request{ID: "-x", Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+		"id that is too long":  {network.Request{ID: strings.Repeat("x", 64), Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
+		"policy with a space":  {network.Request{ID: other, Slot: 1, Port: 3000, Policy: "a b"}, errdefs.IsInvalidArgument},
 		"id with a colon":      {network.Request{ID: "a:1", Slot: 1, Port: 3000}, errdefs.IsInvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,10 +19,6 @@ const (
 	// insideName is the dyno's end of its link.
 	insideName = "eth0"
 )
-
-// idForm is what an id must look like to be a file name, part of a link alias
-// and a comment of a firewall element.
-var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // slotLink is the host's end of a slot's link. A link of that name that is not
 // ours is an error.

@@ -33,7 +33,7 @@ func (n *Network) List(ctx context.Context) ([]Found, error) {
 		return nil, err
 	}
 	for slot, o := range links {
-		if idForm.MatchString(o.id) { // no spare
+		if validID(o.id) { // no spare
 			slots[o.id] = slot
 		}
 	}
@@ -52,7 +52,7 @@ func (n *Network) claims() (map[string]int, error) {
 	}
 	slots := make(map[string]int, len(entries))
 	for _, e := range entries {
-		if !e.IsDir() || !idForm.MatchString(e.Name()) {
+		if !e.IsDir() || !validID(e.Name()) {
 			continue
 		}
 		slot, ok := claimed(n.cfg.dir(e.Name()))

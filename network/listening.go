@@ -22,7 +22,7 @@ func (n *Network) Listening(ctx context.Context, id string, port uint16) (bool, 
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	if !idForm.MatchString(id) {
+	if !validID(id) {
 		return false, fmt.Errorf("dyno id %q: %w", id, errdefs.ErrInvalidArgument)
 	}
 	path := nsPath(n.cfg.dir(id))

@@ -56,7 +56,7 @@ func parseAlias(alias string) (o owner, ok bool) {
 	part := append(strings.Split(rest, ":"), "", "", "", "")
 	port, err := strconv.ParseUint(part[1], 10, 16)
 	_, spare := spareSlot(part[0])
-	if !marked || err != nil || port == 0 || !spare && !idForm.MatchString(part[0]) {
+	if !marked || err != nil || port == 0 || !spare && !validID(part[0]) {
 		return owner{}, false
 	}
 	return owner{part[0], uint16(port), part[2], part[3], part[4]}, true

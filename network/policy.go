@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 )
 
@@ -32,11 +31,9 @@ const DefaultPolicy = "default"
 // closedPolicy is the chain of policies that the configuration has no more.
 const closedPolicy = "policy_closed"
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
 func (c Config) checkNames() error {
 	for _, name := range slices.Concat(slices.Collect(maps.Keys(c.Policies)), slices.Collect(maps.Keys(c.Sizes))) {
-		if !nameForm.MatchString(name) {
+		if !validName(name) {
 			return fmt.Errorf("%q is no name for a policy or size", name)
 		}
 	}

@@ -79,13 +79,13 @@ func (r Request) complete() Request {
 
 func (n *Network) checkRequest(r Request) error {
 	switch {
-	case !idForm.MatchString(r.ID):
+	case !validID(r.ID):
 		return fmt.Errorf("dyno id %q: %w", r.ID, errdefs.ErrInvalidArgument)
 	case r.Port == 0:
 		return fmt.Errorf("port 0: %w", errdefs.ErrInvalidArgument)
-	case !nameForm.MatchString(r.Policy):
+	case !validName(r.Policy):
 		return fmt.Errorf("network policy %q: %w", r.Policy, errdefs.ErrInvalidArgument)
-	case r.Size != "" && !nameForm.MatchString(r.Size):
+	case r.Size != "" && !validName(r.Size):
 		return fmt.Errorf("size %q: %w", r.Size, errdefs.ErrInvalidArgument)
 	}
 	return n.checkSlot(r.Slot)

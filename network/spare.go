@@ -141,7 +141,7 @@ func (n *Network) rename(s *spare, r Request) error {
 	if err := n.quick.LinkSetAlias(s.link, r.owner().alias()); err != nil {
 		return fmt.Errorf("claim link: %w", err)
 	}
-	if err := os.Rename(dir, n.cfg.dir(r.ID)); err != nil {
+	if err := unix.Rename(dir, n.cfg.dir(r.ID)); err != nil { // os.Rename looks first
 		return fmt.Errorf("rename dyno directory: %w", err)
 	}
 	return nil

@@ -21,7 +21,7 @@ const goneAfter = 250 * time.Millisecond
 // on the host; it may be repeated. The slot is free then. Processes that are
 // still in the namespace keep that, without a link.
 func (n *Network) Teardown(ctx context.Context, id string) error {
-	if !idForm.MatchString(id) {
+	if !validID(id) {
 		return fmt.Errorf("dyno id %q: %w", id, errdefs.ErrInvalidArgument)
 	}
 	release, err := n.dynos.take(ctx, id)
