@@ -17,7 +17,6 @@ type orderly struct {
 	*receiver
 	open atomic.Bool
 
-
 	mu    sync.Mutex
 	heard map[string]string // of each dyno: p of the platform, o of the app, for each kilobyte and what is left of one
 }
