@@ -28,6 +28,7 @@ type Agent struct {
 	upstream     atomic.Bool               // the control plane answers reports
 	acknowledged atomic.Pointer[time.Time] // when it last did
 	cordon       atomic.Pointer[string]
+	cordoning    sync.Mutex // held while cordon and what the store has of it change
 	cloud        atomic.Pointer[cloud.State]
 	draining     atomic.Int32 // drains under way
 	unreadable   []string     // ids left alone; written by recovery only

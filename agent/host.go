@@ -103,6 +103,8 @@ func pressure() Pressure {
 
 // Cordon refuses new starts from now on, also after a restart of the agent.
 func (a *Agent) Cordon(reason string) error {
+	a.cordoning.Lock()
+	defer a.cordoning.Unlock()
 	if err := a.Store.SetCordon(reason); err != nil {
 		return fmt.Errorf("cordon: %w", err)
 	}
@@ -113,6 +115,8 @@ func (a *Agent) Cordon(reason string) error {
 
 // Uncordon accepts starts again.
 func (a *Agent) Uncordon() error {
+	a.cordoning.Lock()
+	defer a.cordoning.Unlock()
 	if err := a.Store.ClearCordon(); err != nil {
 		return fmt.Errorf("uncordon: %w", err)
 	}
