@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-test deps-packages deps-host deps-bench build packages demo dev test test-unit test-network test-integration test-contract test-contract-warm test-logs test-logs-full \
-	test-packages test-host test-host-part bench bench-logs fleet lint vet imports format \
+	test-packages test-host test-host-part bench bench-logs bench-host fleet lint vet imports format \
 	proto proto-check proto-lint proto-format proto-current fuzz fuzz-logs cover clean
 
 help: ## list the targets
@@ -73,6 +73,9 @@ test-host: deps-host ## acceptance on virtual hosts with systemd, for hours: REL
 
 test-host-part: deps-host ## of those, what fits into every run: some minutes on the oldest release (root)
 	go test -count=1 -timeout 20m ./test/host -run TestHost -release bookworm -part
+
+bench-host: deps-host ## a start beside ctr's on a virtual host with crun and cgroup v2, for half an hour (root)
+	go test -count=1 -run xxx -bench Starts -benchtime 1x -timeout 2h ./test/host -release trixie
 
 test-logs-full: deps-test ## the same over 1,000 kills and 20 million lines, for up to 40 minutes (root)
 	go test -count=1 -v -timeout 50m ./test/exact -full

@@ -58,6 +58,8 @@ if [ "${1:-}" = host ]; then
   need qemu-img qemu-utils
   need mmdebstrap mmdebstrap
   need mkfs.ext4 e2fsprogs
+  need gcc gcc # compiles what is started there
+  [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -74,14 +74,14 @@ var packages = sync.OnceValues(func() (map[string]string, error) {
 })
 
 // bounded is a context for one thing that must not take forever.
-func bounded(t *testing.T, limit time.Duration) context.Context {
+func bounded(t testing.TB, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ small = "/srv/small.tar"
 
 // stage is a host with the package, and its control plane in this process.
 type stage struct {
-	t      *testing.T
+	t      testing.TB
 	host   *host.Host
 	plane  *upstream.Server
 	conn   *grpc.ClientConn
@@ -54,7 +54,7 @@ type stage struct {
 }
 
 // open boots a fresh host and gives it what it needs before the package.
-func open(t *testing.T, image host.Image, wire *host.Wire) *stage {
+func open(t testing.TB, image host.Image, wire *host.Wire) *stage {
 	t.Helper()
 	h := newHost(t, image, "one", wire)
 	s := &stage{t: t, host: h, slugs: map[string]string{}}
@@ -76,7 +76,7 @@ func open(t *testing.T, image host.Image, wire *host.Wire) *stage {
 }
 
 // newHost boots one; when the test has failed, its journal is shown.
-func newHost(t *testing.T, image host.Image, name string, wire *host.Wire) *host.Host {
+func newHost(t testing.TB, image host.Image, name string, wire *host.Wire) *host.Host {
 	t.Helper()
 	h, err := host.New(host.Options{Image: image, Name: name, Dir: t.TempDir(), Memory: 2048, Wire: wire})
 	check(t, err)
@@ -86,7 +86,7 @@ func newHost(t *testing.T, image host.Image, name string, wire *host.Wire) *host
 	return h
 }
 
-func journal(t *testing.T, h *host.Host) {
+func journal(t testing.TB, h *host.Host) {
 	if !t.Failed() {
 		return
 	}
@@ -96,7 +96,7 @@ func journal(t *testing.T, h *host.Host) {
 	t.Logf("host %s, %v:\n%s", h.Name, err, out)
 }
 
-func certificates(t *testing.T, hosts ...string) string {
+func certificates(t testing.TB, hosts ...string) string {
 	t.Helper()
 	bin, err := rig.BuildPlain(t.Context())
 	check(t, err)
