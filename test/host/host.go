@@ -51,8 +51,25 @@ func New(o Options) (*Host, error) {
 
 func (h *Host) path(name string) string { return filepath.Join(h.Dir, h.Name+"."+name) }
 
-// PowerOn boots the host and waits until it lets somebody in.
-func (h *Host) PowerOn(ctx context.Context) error {
+const (
+	// bootLimit is for one boot: emulated timers stand still now and then, and the kernel waits for them for ever.
+	bootLimit = 5 * time.Minute
+	bootTries = 3
+)
+
+// PowerOn boots the host and waits until it lets somebody in. A boot that hangs is cut, and another one tried.
+func (h *Host) PowerOn(ctx context.Context) (err error) {
+	for range bootTries {
+		if err = h.boot(ctx); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
+}
+
+func (h *Host) boot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
 	if err := h.launch(); err != nil {
 		return fmt.Errorf("power on: %w", err)
 	}
