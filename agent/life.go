@@ -31,7 +31,7 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 		if err := r.do(ctx, acquireLimit, r.held.regain); err != nil && ctx.Err() == nil {
 			r.log.Error("adopt", "err", err)
 		}
-	} else if err := r.acquire(ctx); err != nil {
+	} else if err := r.acquire(ctx, r.first()); err != nil {
 		return r.neverRan(ctx, err)
 	}
 	r.facts = facts{r.held.net, r.held.pid}
@@ -52,10 +52,20 @@ func (r *runner) newHolding() *holding {
 	return &holding{Parts: r.Parts, rec: r.rec, resolv: r.cfg.Resolv}
 }
 
+// first is the first try to take what a life needs: of a new dyno it has begun with the order.
+func (r *runner) first() (step func(context.Context) error) {
+	if r.ahead == nil {
+		return r.held.acquire
+	}
+	r.held, step = r.ahead.holding, r.ahead.join
+	r.ahead = nil
+	return step
+}
+
 // acquire tries again while containerd is away: the order was accepted.
-func (r *runner) acquire(ctx context.Context) error {
+func (r *runner) acquire(ctx context.Context, step func(context.Context) error) error {
 	for try := 1; ; try++ {
-		err := r.doUnlessStopped(ctx, acquireLimit, r.held.acquire)
+		err := r.doUnlessStopped(ctx, acquireLimit, step)
 		if !errdefs.IsUnavailable(err) || try == acquireTries || ctx.Err() != nil {
 			return err
 		}
@@ -64,6 +74,7 @@ func (r *runner) acquire(ctx context.Context) error {
 		if r.rec.Stop != nil {
 			return err
 		}
+		step = r.held.acquire
 	}
 }
 

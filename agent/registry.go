@@ -84,7 +84,7 @@ func (a *Agent) leaving() bool {
 // accept makes a new dyno's order durable and lets its runner go.
 func (a *Agent) accept(ctx context.Context, r *runner, o StartOrder) (Status, error) {
 	r.rec.ID = o.ID
-	rec, err := a.record(ctx, o)
+	rec, err := a.record(ctx, r, o)
 	if err != nil {
 		a.drop(r)
 		close(r.done)
@@ -108,7 +108,7 @@ func (a *Agent) begin(call context.Context, r *runner, rec dyno.Record, reason s
 }
 
 // record admits an order and writes it down.
-func (a *Agent) record(ctx context.Context, o StartOrder) (rec dyno.Record, err error) {
+func (a *Agent) record(ctx context.Context, r *runner, o StartOrder) (rec dyno.Record, err error) {
 	defer a.Meter.Begin(ctx, meter.Order)(&err)
 	if reason := a.cordon.Load(); reason != nil {
 		return dyno.Record{}, fmt.Errorf("the host is cordoned (%s): %w", *reason, errdefs.ErrFailedPrecondition)
@@ -124,9 +124,9 @@ func (a *Agent) record(ctx context.Context, o StartOrder) (rec dyno.Record, err 
 		return dyno.Record{}, err
 	}
 	rec = dyno.New(o.ID, o.Generation, slot, a.cfg.BootID, o.Spec, time.Now())
-	if err := a.Store.Add(rec); err != nil {
+	if err := a.add(ctx, r, rec); err != nil {
 		a.ledger.free(o.ID)
-		return rec, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+		return rec, err
 	}
 	return rec, nil
 }
@@ -194,7 +194,7 @@ func (a *Agent) replace(ctx context.Context, old *runner, o StartOrder) (Status,
 	old.quit()
 	a.mu.Unlock()
 	<-old.done
-	rec, err := a.record(ctx, o)
+	rec, err := a.record(ctx, next, o)
 	if err != nil {
 		next.rec = old.rec
 		a.let(next, next.rest)

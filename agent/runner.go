@@ -29,6 +29,7 @@ type runner struct {
 
 	guest    *guest        // client of an attached dyno, once one has come in this life
 	received chan struct{} // closed when the record of an attached dyno says whether it still awaits one
+	ahead    *ahead        // the first life's holding, until that begins
 	held     *holding      // what the newest life has taken from the host; its steps' while one runs
 	facts    facts         // what is shown of it
 }

@@ -72,10 +72,13 @@ func TestNetworksAreMadeAhead(t *testing.T) {
 		defer h.leave()
 		h.prepared(0, 1)
 		h.start(order(first, "worker.1"))
+		h.prepared(1) // the rest when the dyno has had its time
+		time.Sleep(time.Second)
 		h.prepared(1, 2)
 		for i := range 3 {
 			h.start(order(fmt.Sprintf("00000000-0000-4000-8000-00000000001%d", i), "worker.1"))
 		}
+		time.Sleep(time.Second)
 		h.prepared(4, 5, 6, 7) // as many as were ordered lately
 	})
 }
