@@ -33,9 +33,23 @@ type holding struct {
 	stdio    *runtime.Stdio // of an attached dyno that this agent has launched
 }
 
-// acquire takes all that a life needs, side by side, and starts the container.
+// acquire takes all that a life needs, side by side.
 func (h *holding) acquire(ctx context.Context) error {
 	h.closePipes() // of a try before
+	steps, ctx := errgroup.WithContext(ctx)
+	steps.Go(func() error { return h.open(ctx) })
+	steps.Go(func() error { return h.contain(ctx) })
+	return steps.Wait()
+}
+
+func (h *holding) open(ctx context.Context) (err error) {
+	defer h.Meter.Begin(ctx, meter.Logs)(&err)
+	h.pipes, err = h.Logs.Open(ctx, h.rec.ID)
+	return wrap("open logs", err)
+}
+
+// contain starts the container.
+func (h *holding) contain(ctx context.Context) error {
 	if err := h.gather(ctx); err != nil {
 		return err
 	}
@@ -65,11 +79,6 @@ func (h *holding) gather(ctx context.Context) error {
 		defer h.Meter.Begin(ctx, meter.Network)(&err)
 		h.net, err = h.Network.Setup(ctx, h.networkRequest())
 		return wrap("set up network", err)
-	})
-	steps.Go(func() (err error) {
-		defer h.Meter.Begin(ctx, meter.Logs)(&err)
-		h.pipes, err = h.Logs.Open(ctx, h.rec.ID)
-		return wrap("open logs", err)
 	})
 	steps.Go(func() error { return h.prepare(ctx) })
 	return steps.Wait()

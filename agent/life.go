@@ -83,11 +83,12 @@ func (r *runner) launch(ctx context.Context) {
 	if r.rec.Phase != dyno.Starting {
 		return
 	}
+	step := r.held.launch
 	if r.rec.Started.IsZero() {
-		r.say(ctx, dyno.LineStarting(r.rec.Spec.CommandShown(r.held.image)))
+		step = r.announced(step, dyno.LineStarting(r.rec.Spec.CommandShown(r.held.image)))
 		r.note(ctx, r.rec.Launched(r.held.image, time.Now()), nil)
 	}
-	err := r.doUnlessStopped(ctx, launchLimit, r.held.launch)
+	err := r.doUnlessStopped(ctx, launchLimit, step)
 	var failed *runtime.LaunchError
 	switch {
 	case errors.As(err, &failed):
@@ -102,6 +103,20 @@ func (r *runner) launch(ctx context.Context) {
 	case err == nil && !r.rec.Spec.Web() && r.rec.Phase == dyno.Starting:
 		next, err := r.rec.To(dyno.Up, time.Now())
 		r.note(ctx, next, err)
+	}
+}
+
+// announced is a step with a platform line of the time before it, for which it need not wait.
+func (r *runner) announced(step func(context.Context) error, line string) func(context.Context) error {
+	id, at := r.rec.ID, time.Now()
+	return func(ctx context.Context) error {
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			r.write(ctx, id, at, line)
+		}()
+		defer func() { <-said }()
+		return step(ctx)
 	}
 }
 

@@ -211,9 +211,11 @@ func (r *runner) note(ctx context.Context, next dyno.Record, err error) {
 }
 
 // say writes a platform line into the app's stream.
-func (r *runner) say(ctx context.Context, line string) {
+func (r *runner) say(ctx context.Context, line string) { r.write(ctx, r.rec.ID, time.Now(), line) }
+
+func (r *runner) write(ctx context.Context, id string, at time.Time, line string) {
 	r.Meter.Said(line)
-	if err := r.Logs.Platform(context.WithoutCancel(ctx), r.rec.ID, time.Now(), line); err != nil {
+	if err := r.Logs.Platform(context.WithoutCancel(ctx), id, at, line); err != nil {
 		r.log.Error("write platform line", "line", line, "err", err)
 	}
 }

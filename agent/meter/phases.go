@@ -12,7 +12,8 @@ import (
 // Phase is a part of a start.
 type Phase string
 
-// The phases. Network, Logs and Artifact are side by side, the others one after the other.
+// The phases. Network and Artifact are side by side, Logs beside all before Launch, and in a dyno's first life all of these
+// beside Order; the others are one after the other.
 const (
 	Order    Phase = "order"    // admitted and made durable
 	Network  Phase = "network"  // set up, or one made ahead taken
