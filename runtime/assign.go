@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dynod/dynod/runtime/images"
 	"github.com/dynod/dynod/runtime/inside"
@@ -68,13 +69,15 @@ func (r *Runtime) assign(ctx context.Context, b *sandbox, c Container) error {
 	if err := p.note(h); err != nil {
 		return err
 	}
-	if err := r.relimit(c, p); err != nil {
-		return err
-	}
-	if err := p.tell(c, int(r.firstID(c.Slot))); err != nil {
-		return err
-	}
-	if err := r.bringApp(b.process, n, c, p); err != nil {
+	var steps errgroup.Group
+	steps.Go(func() error { return r.bringApp(b.process, n, c, p) })
+	steps.Go(func() error {
+		if err := r.relimit(c, p); err != nil {
+			return err
+		}
+		return p.tell(c, int(r.firstID(c.Slot)))
+	})
+	if err := steps.Wait(); err != nil {
 		return err
 	}
 	return os.Rename(filepath.Join(p.run, spare), filepath.Join(p.run, assigned))
@@ -164,10 +167,11 @@ func (r *Runtime) bringApp(waits *process, n needs, c Container, p place) error 
 		return fmt.Errorf("open user namespace: %w", err)
 	}
 	defer users.Close()
-	err = rootfs.Mount(rootfs.Tree{
+	tidy, err := rootfs.MountFirst(rootfs.Tree{
 		Lower: []string{filepath.Join(slug, appDir)}, Upper: p.appUpper(), Work: p.appWork(), Scratch: p.scratch(), Target: p.app(),
 		Mapped: true, FirstID: r.firstID(c.Slot), IDs: spec.IDs, Users: users,
 	})
+	go func() { _ = tidy() }() // what it leaves goes with the dyno
 	if err != nil {
 		return err
 	}

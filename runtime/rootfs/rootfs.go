@@ -32,16 +32,23 @@ type Tree struct {
 }
 
 // Mount mounts the tree on its target. What it leaves in Scratch when it is killed, Unmount removes.
-func Mount(t Tree) (err error) {
-	layers := t.Lower
+func Mount(t Tree) error {
+	tidy, err := MountFirst(t)
+	return errors.Join(err, tidy())
+}
+
+// MountFirst leaves to the caller when to call tidy, which clears Scratch: a millisecond or two, in which the kernel waits
+// for every CPU. It has to be called after an error too.
+func MountFirst(t Tree) (tidy func() error, err error) {
+	layers, tidy := t.Lower, func() error { return nil }
 	if t.Mapped {
 		layers, err = clone(t)
-		defer func() { err = errors.Join(err, detach(layers)) }()
-		if err != nil {
-			return err
-		}
+		tidy = func() error { return detach(layers) }
 	}
-	return overlay(t, layers)
+	if err == nil {
+		err = overlay(t, layers)
+	}
+	return tidy, err
 }
 
 // Copy is a mount at the same tree that is nowhere attached, and hears of no mount elsewhere. It goes with the file.
