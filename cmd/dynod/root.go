@@ -65,6 +65,7 @@ func serve(ctx context.Context, flags *config.FlagSet, run func(context.Context,
 	s.level.Set(s.cfg.Log.Level)
 	s.log = logging.New(os.Stderr, s.level, s.cfg.Log.Format)
 	logging.Use(s.log)
+	makeRoom()
 	return run(ctx, s)
 }
 
