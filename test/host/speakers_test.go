@@ -14,8 +14,9 @@ import (
 
 var streams = []dynodv1.LogStream{dynodv1.LogStream_LOG_STREAM_STDOUT, dynodv1.LogStream_LOG_STREAM_STDERR}
 
-// rate is what a speaker says on each of its streams, in bytes a second.
-const rate = 2000
+// rate is what a speaker says on each of its streams, in bytes a second: a few lines, as twenty that say more are all that an
+// emulated host can carry.
+const rate = 500
 
 // speaker is a dyno whose output is known by its seed.
 type speaker struct {
