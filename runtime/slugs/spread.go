@@ -10,26 +10,21 @@ import (
 	"io"
 	"os"
 	"path"
-	goruntime "runtime"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 )
 
 // spread writes what rules accept of a tar below top.
 //
-// Regular files come first, written by several at once: making a file waits for the disk's journal. Directories and links
-// follow at the end, in the tar's order. So there is no link anywhere while more than one writes, and none can lead a
-// writer elsewhere. A tar in which that order makes a difference, because a name comes twice or below what is no
-// directory, goes on in its own order from there.
+// Regular files come first, written by several at once. Directories and links follow at the end, in the tar's order. So there
+// is no link anywhere while more than one writes, and none can lead a writer elsewhere. A tar in which that order makes a
+// difference, because a name comes twice or below what is no directory, goes on in its own order from there.
 func spread(ctx context.Context, top string, stream io.Reader, rules *rules) (err error) {
 	u := unpacking{ctx: ctx, top: top, seed: maphash.MakeSeed(), names: map[uint64]bool{}}
 	if err := u.open(); err != nil {
 		return err
 	}
-	defer func() {
-		_ = u.close(err) // nothing is left to close after finish
-		_ = u.held.Close()
-	}()
+	defer func() { u.close(err) }()
 	for in := tar.NewReader(stream); ; {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -53,42 +48,41 @@ type unpacking struct {
 	top     string
 	seed    maphash.Seed
 	names   map[uint64]bool // hashes of the names so far, true if a directory's; two with the same are taken for one
-	writers []*writer       // of regular files; one that writes everything once the order matters
+	files   *files          // nil once they are written
 	held    *os.File        // a tar of what waits
 	waiting *tar.Writer
-	ordered bool
+	ordered *writer // of everything, once the order matters
 }
 
 func (u *unpacking) open() (err error) {
 	if u.held, err = os.CreateTemp(path.Dir(u.top), partial); err != nil {
 		return fmt.Errorf("make file: %w", err)
 	}
-	if err := os.Remove(u.held.Name()); err != nil { // it needs no name
-		return errors.Join(fmt.Errorf("remove name of file: %w", err), u.held.Close())
-	}
 	u.waiting = tar.NewWriter(u.held)
-	for range min(goruntime.NumCPU(), 4) {
-		u.writers = append(u.writers, newWriter(u.ctx, u.top))
+	err = os.Remove(u.held.Name()) // it needs no name
+	if err == nil {
+		u.files, err = newFiles(u.ctx, u.top)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("begin to unpack: %w", err), u.held.Close())
 	}
 	return nil
 }
 
 func (u *unpacking) add(h *tar.Header, content io.Reader) error {
-	if !u.ordered && u.clash(h) {
+	if u.ordered == nil && u.clash(h) {
 		if err := u.finish(); err != nil {
 			return err
 		}
-		u.ordered, u.writers = true, []*writer{newWriter(u.ctx, u.top)}
+		u.ordered = newWriter(u.ctx, u.top)
 	}
-	if u.ordered {
-		return u.writers[0].write(h, content)
-	}
-	if h.Typeflag != tar.TypeReg {
+	switch {
+	case u.ordered != nil:
+		return u.ordered.write(h, content)
+	case h.Typeflag != tar.TypeReg:
 		return u.waiting.WriteHeader(h)
 	}
-	// Files of one directory wait for one another.
-	n := u.hash(path.Dir(h.Name)) % uint64(len(u.writers))
-	return u.writers[n].write(h, content)
+	return u.files.add(h, content, u.hash(path.Dir(h.Name)))
 }
 
 func (u *unpacking) hash(name string) uint64 { return maphash.String(u.seed, name) }
@@ -113,10 +107,12 @@ func (u *unpacking) clash(h *tar.Header) bool {
 
 // finish writes to the end what was added so far.
 func (u *unpacking) finish() error {
-	if err := u.close(nil); err != nil || u.ordered {
-		return err
+	files, ordered := u.files, u.ordered
+	u.files, u.ordered = nil, nil
+	if ordered != nil {
+		return ordered.close(nil)
 	}
-	if err := u.waiting.Close(); err != nil {
+	if err := errors.Join(files.finish(), u.waiting.Close()); err != nil {
 		return err
 	}
 	if _, err := u.held.Seek(0, io.SeekStart); err != nil {
@@ -125,14 +121,16 @@ func (u *unpacking) finish() error {
 	return apply(u.ctx, u.top, bufio.NewReader(u.held))
 }
 
-// close ends the writers, with an error before they are done.
-func (u *unpacking) close(err error) error {
-	var errs []error
-	for _, w := range u.writers {
-		errs = append(errs, w.close(err))
+// close ends what finish has not.
+func (u *unpacking) close(err error) {
+	if u.files != nil {
+		u.files.stop()
+		_ = u.files.close()
 	}
-	u.writers = nil
-	return errors.Join(errs...)
+	if u.ordered != nil {
+		_ = u.ordered.close(err)
+	}
+	_ = u.held.Close()
 }
 
 // writer applies a tar in a goroutine of its own.
