@@ -32,6 +32,9 @@ const (
 	Apply    = "large slug, containerd's apply"
 	Second   = "large slug, second start"
 	Empty    = "empty slug"
+
+	FirstZstd = "large tar.zst slug, first start"
+	ApplyZstd = "large tar.zst slug, containerd's apply"
 )
 
 // Figures are measurements by figure and contender. The zero value is empty.

@@ -50,6 +50,9 @@ func measured() *figures.Figures {
 		figures.Apply:    {figures.Ctr: {5}},
 		figures.Second:   {figures.Warm: {0.051}},
 		figures.Empty:    {figures.Warm: {0.05}},
+
+		figures.FirstZstd: {figures.Warm: {1}},
+		figures.ApplyZstd: {figures.Ctr: {4}},
 	} {
 		for contender, values := range of {
 			for _, v := range values {
@@ -66,7 +69,7 @@ func TestRatios(t *testing.T) {
 		"warm_start_vs_ctr": 0.02, "warm_start_vs_docker": 0.01, "cold_runc_vs_ctr": 0.5, "cold_vs_docker": 0.25,
 		"warm_p99_vs_p50": 1.5, "cold_p99_vs_p50": 1.2, "starts64_warm_vs_ctr": 1000. / 30, "starts64_cold_vs_ctr": 2,
 		"starts64_cold_vs_docker": 6, "stop_vs_docker": 0.02, "idle_memory_vs_ctr": 0.25, "start200_vs_start1": 1.2,
-		"recovery200_seconds": 0.3, "slug_first_vs_apply": 0.4, "slug_second_vs_empty": 1.02,
+		"recovery200_seconds": 0.3, "slug_first_vs_apply": 0.4, "slug_zstd_first_vs_apply": 0.25, "slug_second_vs_empty": 1.02,
 	}
 	got := measured().Ratios()
 	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, slices.Sorted(maps.Keys(want))) {

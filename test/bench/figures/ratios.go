@@ -23,9 +23,8 @@ var Bars = []Bar{
 	{"idle_memory_vs_ctr", 0.45, false, worst(Idle200, Ctr)},
 	{"start200_vs_start1", 1.15, false, between(Main200, MainOf1)},
 	{"recovery200_seconds", 0.5, false, func(f *Figures) *float64 { return f.Of(Recovery, Cold).median() }},
-	{"slug_first_vs_apply", 0.5, false, func(f *Figures) *float64 {
-		return divide(f.Of(First, Warm).median(), f.Of(Apply, Ctr).median())
-	}},
+	{"slug_first_vs_apply", 0.5, false, unpacking(First, Apply)},
+	{"slug_zstd_first_vs_apply", 0, false, unpacking(FirstZstd, ApplyZstd)},
 	{"slug_second_vs_empty", 1.1, false, between(Second, Empty)},
 }
 
@@ -48,6 +47,10 @@ func (b Bar) Holds(ratio float64) bool {
 
 func medians(figure, contender, other string) func(*Figures) *float64 {
 	return func(f *Figures) *float64 { return f.over(figure, contender, other) }
+}
+
+func unpacking(first, apply string) func(*Figures) *float64 {
+	return func(f *Figures) *float64 { return divide(f.Of(first, Warm).median(), f.Of(apply, Ctr).median()) }
 }
 
 func spread(figure, contender string) func(*Figures) *float64 {

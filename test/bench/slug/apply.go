@@ -13,9 +13,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Apply takes the file into containerd's content store and returns how long containerd needs to unpack it from there
+// Apply takes a file of this format into containerd's content store and returns how long containerd needs to unpack it from there
 // into an empty snapshot, as it does with a layer of an image.
-func Apply(ctx context.Context, address, namespace, file string) (took time.Duration, err error) {
+func Apply(ctx context.Context, address, namespace, file string, format Format) (took time.Duration, err error) {
 	client, err := containerd.New(address)
 	if err != nil {
 		return 0, err
@@ -27,7 +27,7 @@ func Apply(ctx context.Context, address, namespace, file string) (took time.Dura
 		return 0, err
 	}
 	defer func() { _ = done(ctx) }() // the lab goes anyway
-	desc, err := ingest(ctx, client, file)
+	desc, err := ingest(ctx, client, file, format.mediaType)
 	if err != nil {
 		return 0, fmt.Errorf("take in: %w", err)
 	}
@@ -45,7 +45,7 @@ func Apply(ctx context.Context, address, namespace, file string) (took time.Dura
 	return took, snapshots.Remove(ctx, key)
 }
 
-func ingest(ctx context.Context, client *containerd.Client, file string) (desc ocispec.Descriptor, err error) {
+func ingest(ctx context.Context, client *containerd.Client, file, mediaType string) (desc ocispec.Descriptor, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return desc, err
@@ -61,6 +61,6 @@ func ingest(ctx context.Context, client *containerd.Client, file string) (desc o
 	if err != nil {
 		return desc, err
 	}
-	desc.MediaType, desc.Size = ocispec.MediaTypeImageLayerGzip, info.Size()
+	desc.MediaType, desc.Size = mediaType, info.Size()
 	return desc, content.WriteBlob(ctx, client.ContentStore(), desc.Digest.Encoded(), f, desc)
 }

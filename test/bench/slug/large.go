@@ -3,10 +3,8 @@ package slug
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -24,28 +22,28 @@ const (
 	meanSize        = 14_300 // of a file
 	vocabulary      = 1024
 	longestWord     = 11
-	timeOfGzip      = 4 // offset of a gzip header's time
 )
 
 // Made is a large slug, in build/cache.
 type Made struct {
-	File string
+	File   string
+	Format Format
 }
 
-// Large makes one of about so many megabytes the first time, which takes some seconds. It holds test/apps/mark, and
-// files of words.
-func Large(ctx context.Context, megabytes int) (Made, error) {
+// Large makes one of about so many megabytes (as a tar.gz) the first time, which takes some seconds. It holds test/apps/mark,
+// and files of words: the same in each format.
+func Large(ctx context.Context, megabytes int, format Format) (Made, error) {
 	mark, err := lab.Mark(ctx)
 	if err != nil {
 		return Made{}, err
 	}
-	file, err := lab.Cached(fmt.Sprintf("slug-%d-megabytes.tgz", megabytes), func(path string) error {
-		return write(path, mark, megabytes*filesOfMegabyte)
+	file, err := lab.Cached(fmt.Sprintf("slug-%d-megabytes.%s", megabytes, format.Suffix), func(path string) error {
+		return write(path, format, mark, megabytes*filesOfMegabyte)
 	})
-	return Made{file}, err
+	return Made{file, format}, err
 }
 
-func write(path, mark string, files int) error {
+func write(path string, format Format, mark string, files int) error {
 	program, err := os.ReadFile(mark)
 	if err != nil {
 		return err
@@ -55,7 +53,10 @@ func write(path, mark string, files int) error {
 		return err
 	}
 	defer out.Close()
-	zw := gzip.NewWriter(out)
+	zw, err := format.compress(out)
+	if err != nil {
+		return err
+	}
 	tw := tar.NewWriter(zw)
 	if err := add(tw, "./app/mark", 0o755, program); err != nil {
 		return err
@@ -113,23 +114,14 @@ func (m Made) Variant(dir string, n int) (file, sum string, err error) {
 		return "", "", err
 	}
 	defer from.Close()
-	file = filepath.Join(dir, fmt.Sprintf("slug-large-%d.tgz", n))
+	file = filepath.Join(dir, fmt.Sprintf("slug-large-%d.%s", n, m.Format.Suffix))
 	to, err := os.Create(file)
 	if err != nil {
 		return "", "", err
 	}
 	defer to.Close()
 	hash := sha256.New()
-	header := make([]byte, timeOfGzip+4)
-	if _, err := io.ReadFull(from, header); err != nil {
-		return "", "", err
-	}
-	binary.LittleEndian.PutUint32(header[timeOfGzip:], uint32(n+1))
-	out := io.MultiWriter(to, hash)
-	if _, err := out.Write(header); err != nil {
-		return "", "", err
-	}
-	if _, err := io.Copy(out, from); err != nil {
+	if _, err := io.Copy(io.MultiWriter(to, hash), io.MultiReader(from, m.Format.nothing(n))); err != nil {
 		return "", "", err
 	}
 	return file, hex.EncodeToString(hash.Sum(nil)), to.Sync()
