@@ -66,16 +66,20 @@ func OpenDynod(ctx context.Context, l *lab.Lab, r Rootfs, slots int) (*Dynod, er
 	return d, d.fetch(ctx)
 }
 
-// fetch brings slug and stack to the host: before that no slot can be made.
+// fetch brings slug, stack and image to the host, as the other contenders have theirs. Before that no slot can be made.
 func (d *Dynod) fetch(ctx context.Context) error {
-	stream, err := d.API().PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{Artifact: Slug(d.rootfs.Slug, d.rootfs.Sum)})
-	for err == nil {
-		_, err = stream.Recv()
+	slug, _ := d.slug("")
+	image, _ := d.image("")
+	for _, a := range []*dynodv1.Artifact{slug, image} {
+		stream, err := d.API().PrefetchArtifact(ctx, &dynodv1.PrefetchArtifactRequest{Artifact: a})
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		if !errors.Is(err, io.EOF) {
+			return fmt.Errorf("fetch artifact: %w", err)
+		}
 	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return fmt.Errorf("fetch slug: %w", err)
+	return nil
 }
 
 func (d *Dynod) start(ctx context.Context, slots int) error {
