@@ -221,6 +221,9 @@ func (s *stage) await(id string, phases ...dynodv1.Phase) *dynodv1.Dyno {
 	ctx := bounded(s.t, patience)
 	err := rig.Await(ctx, "phase", func() (bool, error) {
 		out, err := s.api().GetDyno(ctx, &dynodv1.GetDynoRequest{DynoId: id}, grpc.WaitForReady(true))
+		if status.Code(err) == codes.Unavailable {
+			return false, nil
+		}
 		d = out.GetDyno()
 		return slices.Contains(phases, d.GetPhase()), err
 	})

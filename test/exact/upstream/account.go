@@ -122,7 +122,7 @@ func (a *account) shape(l *dynodv1.LogLine) error {
 	case !l.GetTime().IsValid() || l.GetTime().GetSeconds() == 0:
 		return fmt.Errorf("line at %d has no time", l.GetOffset())
 	}
-	a.open = newline == 0 && !l.GetContinued()
+	a.open = newline == 0 && l.GetSize() > 0 && !l.GetContinued() // one without text tells of a loss alone
 	return nil
 }
 

@@ -72,6 +72,7 @@ func TestLedger(t *testing.T) {
 		"nothing":        {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return l }, ""},
 		"twice":          {func(l []*dynodv1.LogLine) []*dynodv1.LogLine { return slices.Insert(l, at, l[at-9:at]...) }, ""},
 		"lost":           {lose(at, true, 1), ""},
+		"lost, alone":    {tellAlone(at), ""},
 		"lost untold":    {lose(at, false, 0), "after"},
 		"lines untold":   {lose(at, true, 0), "0 lines are told as lost"},
 		"lines too many": {lose(at, true, 2), "2 lines are told as lost"},
@@ -131,6 +132,17 @@ func lose(at int, told bool, lines int64) func([]*dynodv1.LogLine) []*dynodv1.Lo
 			l[at+1].LostBytes, l[at+1].LostLines = l[at].GetSize(), lines
 		}
 		return slices.Delete(l, at, at+1)
+	}
+}
+
+// tellAlone loses a line and tells it in a run without text, as at the end of a life.
+func tellAlone(at int) func([]*dynodv1.LogLine) []*dynodv1.LogLine {
+	return func(l []*dynodv1.LogLine) []*dynodv1.LogLine {
+		l = lose(at, true, 1)(l)
+		notice := proto.CloneOf(l[at])
+		notice.Text, notice.Size, notice.Continued = nil, 0, false
+		l[at].LostBytes, l[at].LostLines = 0, 0
+		return slices.Insert(l, at, notice)
 	}
 }
 
