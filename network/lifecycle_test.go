@@ -90,26 +90,25 @@ func TestSlotIsFreeAtOnce(t *testing.T) {
 	h.nothingBeyond(before)
 }
 
+// TestTeardownForgetsConnections has the dyno torn down by the agent that set it up, and
+// by one that found it.
 func TestTeardownForgetsConnections(t *testing.T) {
 	h := newHost(t)
 	h.serve(h.Outside(), outside(80))
-	id, a := h.setup(7)
-	h.serve(a.Namespace, ":3000")
-	inward, _, err := h.dial(h.Outside(), onHost(a.HostPort))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inward.Close()
-	outward, _, err := h.dial(a.Namespace, outside(80))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer outward.Close()
-	if n := h.tracked(a.Addr.String()); n < 2 {
-		t.Fatalf("%d tracked connections of a dyno with two", n)
-	}
-	h.teardown(id)
-	if n := h.tracked(a.Addr.String()); n != 0 {
-		t.Errorf("%d tracked connections after teardown", n)
+	for _, restart := range []bool{false, true} {
+		id, a := h.setup(7)
+		h.serve(a.Namespace, ":3000")
+		h.connected(h.Outside(), onHost(a.HostPort))
+		h.connected(a.Namespace, outside(80))
+		if n := h.tracked(a.Addr.String()); n < 2 {
+			t.Fatalf("%d tracked connections of a dyno with two", n)
+		}
+		if restart {
+			h.restart()
+		}
+		h.teardown(id)
+		if n := h.tracked(a.Addr.String()); n != 0 {
+			t.Errorf("restart %v: %d tracked connections after teardown", restart, n)
+		}
 	}
 }

@@ -141,6 +141,24 @@ func TestMetadataIsBlockedTwice(t *testing.T) {
 	h.cannotReach(a.Namespace, metadata+":80")
 }
 
+// TestMetadataByIPv6IsBlockedTwice is the same with IPv6 turned on, which is a wall before these.
+func TestMetadataByIPv6IsBlockedTwice(t *testing.T) {
+	s := newScan(t)
+	rules := s.run(s.Lab.Host(), "nft", "list", "ruleset")
+	s.serve(s.Outside(), "["+metadata6+"]:80")
+	s.openAll()
+	s.reaches(s.from, "["+metadata6+"]:80")
+
+	s.run(s.from, "ip", "-6", "route", "add", "prohibit", metadata6)
+	if _, _, err := s.dial(s.from, "["+metadata6+"]:80"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("by the route: got %v, want EACCES at once", err)
+	}
+	s.run(s.from, "ip", "-6", "route", "del", "prohibit", metadata6)
+	s.load(s.Lab.Host(), rules)
+	s.cannotReach(s.from, "["+metadata6+"]:80")
+	s.denied("denied_source")
+}
+
 func TestForeignSourceIsDropped(t *testing.T) {
 	h := newHost(t)
 	_, a := h.setup(0)

@@ -217,7 +217,7 @@ func sendSYNs(fd int, own, to netip.Addr) error {
 		tcp[12], tcp[13] = tcpHeader/4<<4, 2 // SYN
 		binary.BigEndian.PutUint16(tcp[14:], 1024)
 		if to.Is4() {
-			binary.BigEndian.PutUint16(tcp[16:], checksum(own, to, tcp))
+			binary.BigEndian.PutUint16(tcp[16:], checksum(own, to, unix.IPPROTO_TCP, tcp))
 		}
 		for {
 			_, err := unix.Write(fd, tcp)
@@ -234,11 +234,11 @@ func sendSYNs(fd int, own, to netip.Addr) error {
 	return nil
 }
 
-// checksum of a TCP packet of IPv4.
-func checksum(from, to netip.Addr, tcp []byte) uint16 {
-	head := slices.Concat(from.AsSlice(), to.AsSlice(), []byte{0, unix.IPPROTO_TCP, 0, byte(len(tcp))})
+// checksum of what a packet of even length carries.
+func checksum(from, to netip.Addr, protocol byte, carried []byte) uint16 {
+	head := slices.Concat(from.AsSlice(), to.AsSlice(), []byte{0, protocol, 0, byte(len(carried))})
 	var sum uint32
-	for _, part := range [][]byte{head, tcp} {
+	for _, part := range [][]byte{head, carried} {
 		for i := 0; i < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}

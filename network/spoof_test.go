@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,48 @@ func TestForgedARPIsNotHeard(t *testing.T) {
 	}
 }
 
+// TestForgedNeighbourIsNotHeard asks by IPv6's ND as if another address were at a made-up
+// hardware address, first as things are, then with the link's walls away but for the
+// firewall, and then without it.
+func TestForgedNeighbourIsNotHeard(t *testing.T) {
+	const forged, sender, target = "02:00:00:00:00:66", "fd00::66", "fd00::1"
+	h := newHost(t)
+	_, a := h.setup(0)
+	lie := func() bool {
+		h.solicit(a.Namespace, forged, sender, target)
+		time.Sleep(patience)
+		return strings.Contains(h.run(h.Lab.Host(), "ip", "-6", "neigh"), forged)
+	}
+	if lie() {
+		t.Error("the host believes it")
+	}
+	for _, line := range []string{"echo 0 >/proc/sys/net/ipv6/conf/dy0/disable_ipv6", "ip link set dy0 arp on", "ip addr add " + target + "/64 dev dy0 nodad"} {
+		h.run(h.Lab.Host(), "sh", "-c", line)
+	}
+	if lie() {
+		t.Error("the host believes it with IPv6 and ARP on")
+	}
+	h.denied("denied_source")
+	h.run(h.Lab.Host(), "nft", "flush", "ruleset")
+	if !lie() {
+		t.Error("without any wall, the host does not believe it either")
+	}
+}
+
+// solicit asks for the neighbour target as if at hardware address mac and IPv6 address sender.
+func (h *host) solicit(ns, mac, sender, target string) {
+	h.t.Helper()
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	src, dst := netip.MustParseAddr(sender), netip.MustParseAddr(target)
+	ask := slices.Concat([]byte{135, 0, 0, 0, 0, 0, 0, 0}, dst.AsSlice(), []byte{1, 1}, hw)
+	binary.BigEndian.PutUint16(ask[2:], checksum(src, dst, unix.IPPROTO_ICMPV6, ask))
+	head := []byte{0x60, 0, 0, 0, 0, byte(len(ask)), unix.IPPROTO_ICMPV6, 255}
+	h.frame(ns, unix.ETH_P_IPV6, slices.Concat(head, src.AsSlice(), dst.AsSlice(), ask))
+}
+
 // arp asks for target as if at hardware address mac and IP address sender.
 func (h *host) arp(ns, mac, sender, target string) {
 	h.t.Helper()
@@ -124,7 +167,13 @@ func (h *host) arp(ns, mac, sender, target string) {
 	ask := []byte{0, 1, 8, 0, 6, 4, 0, 1} // Ethernet, IPv4, their lengths, a request
 	ask = append(append(ask, hw...), netip.MustParseAddr(sender).AsSlice()...)
 	ask = append(append(ask, make([]byte, 6)...), netip.MustParseAddr(target).AsSlice()...)
-	err = h.Do(ns, func() error {
+	h.frame(ns, unix.ETH_P_ARP, ask)
+}
+
+// frame sends a packet to everybody on the dyno's link.
+func (h *host) frame(ns string, kind uint16, packet []byte) {
+	h.t.Helper()
+	err := h.Do(ns, func() error {
 		link, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -133,8 +182,8 @@ func (h *host) arp(ns, mac, sender, target string) {
 		if err != nil {
 			return err
 		}
-		all := &unix.SockaddrLinklayer{Protocol: 0x0608, Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-		return errors.Join(unix.Sendto(fd, ask, 0, all), unix.Close(fd))
+		all := &unix.SockaddrLinklayer{Protocol: kind<<8 | kind>>8, Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+		return errors.Join(unix.Sendto(fd, packet, 0, all), unix.Close(fd))
 	})
 	if err != nil {
 		h.t.Fatal(err)
