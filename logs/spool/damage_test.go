@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -225,6 +226,21 @@ func FuzzDamage(f *testing.F) {
 		}
 		stream.check()
 	})
+}
+
+// TestMarksThatAPowerCutTook has them as long as they were, and empty: the segment's own time holds.
+func TestMarksThatAPowerCutTook(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 100)
+	must(t, w.Append([]byte("0123456789"), noon))
+	must(t, w.Close())
+	must(t, os.WriteFile(filepath.Join(spool.Dir(dir, spool.Stdout), spool.FileName(0, ".t")), make([]byte, spool.MarkSize), 0o600))
+	r := reader(t, dir, 0)
+	p, err := r.Next(make([]byte, 100))
+	must(t, err)
+	if at := r.Marks(nil, p)[0].Time; time.Since(at).Abs() > time.Hour {
+		t.Errorf("%q came at %s", p.Data, at)
+	}
 }
 
 // TestDamagedSegment hurts the second of three segments.

@@ -23,16 +23,16 @@ func AppendMark(b []byte, m Mark) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(m.Time.UnixNano()))
 }
 
-// ParseMark decodes the first MarkSize bytes of b.
+// ParseMark decodes the first MarkSize bytes of b. Zeros are no mark: a power cut may leave a file as long as it was, and empty.
 func ParseMark(b []byte) (m Mark, ok bool) {
 	if len(b) < MarkSize {
 		return m, false
 	}
 	offset := binary.LittleEndian.Uint64(b)
-	if offset > maxOffset {
+	nanos := int64(binary.LittleEndian.Uint64(b[8:]))
+	if offset > maxOffset || nanos == 0 {
 		return m, false
 	}
-	nanos := int64(binary.LittleEndian.Uint64(b[8:]))
 	return Mark{Offset: int64(offset), Time: time.Unix(0, nanos).UTC()}, true
 }
 

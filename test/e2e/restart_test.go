@@ -78,16 +78,21 @@ func TestLogHolderIsKilled(t *testing.T) {
 
 func (s *stage) killCapture() {
 	s.t.Helper()
-	data, err := os.ReadFile(filepath.Join(s.Lab.Run(), "d", "capture.pid"))
-	s.check(err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	s.check(err)
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	s.check(err)
-	if !strings.Contains(string(cmdline), s.Lab.Dir()) {
-		s.t.Fatalf("process %d is not ours: %q", pid, cmdline)
-	}
-	s.check(syscall.Kill(pid, syscall.SIGKILL))
+	s.check(rig.Await(s.t.Context(), "a log holder that lives", func() (bool, error) {
+		data, err := os.ReadFile(filepath.Join(s.Lab.Run(), "d", "capture.pid"))
+		if err != nil {
+			return false, err
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			return false, err
+		}
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || !strings.Contains(string(cmdline), s.Lab.Dir()) {
+			return false, nil // the one that was killed last: its follower has not written its number yet
+		}
+		return true, syscall.Kill(pid, syscall.SIGKILL)
+	}))
 }
 
 func TestExitWhileTheAgentIsAway(t *testing.T) {
