@@ -112,7 +112,7 @@ func (f *filled) harm(kind, which byte) {
 		_ = os.Symlink(filepath.Base(f.path(0, ".seg")), path)
 	case 9:
 		_ = os.WriteFile(filepath.Join(f.dyno, "cursor"), bytes.Repeat([]byte{which}, 1000), 0o600)
-		_ = os.WriteFile(filepath.Join(spool.Dir(f.dyno, spool.Stdout), fmt.Sprintf("%c%016x.seg", which, which)), nil, 0o600)
+		_ = os.WriteFile(filepath.Join(spool.Dir(f.dyno, spool.Stdout), fmt.Sprintf("x%c%016x.seg", which, which)), nil, 0o600)
 	}
 }
 
