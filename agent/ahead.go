@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -60,7 +59,7 @@ func (s *ahead) join(ctx context.Context) error {
 // giveBack tries until it is done or the agent goes away: the next one finds what nobody has a record of.
 func (a *Agent) giveBack(s *ahead) {
 	s.cancel()
-	for <-s.done; a.life.Err() == nil; sleep(a.life, retryRelease) {
+	for <-s.done; a.life.Err() == nil; a.idle(a.life, retryRelease) {
 		err := a.undo(s)
 		if err == nil {
 			return
@@ -77,12 +76,4 @@ func (a *Agent) undo(s *ahead) error {
 		err = errors.Join(err, a.Logs.Remove(ctx, s.rec.ID))
 	}
 	return err
-}
-
-// sleep returns early when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

@@ -60,6 +60,7 @@ func (a *Agent) dial(ctx context.Context, id, url string) io.ReadWriteCloser {
 	}
 }
 
+// idle is false when ctx has ended it.
 func (a *Agent) idle(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):

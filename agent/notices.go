@@ -54,10 +54,7 @@ func (a *Agent) react(ctx context.Context, n cloud.Notice) {
 		}
 		began = a.cordon.Load() != nil
 		log.Error("react to notice", "err", err)
-		select {
-		case <-time.After(retryReaction):
-		case <-ctx.Done():
-		}
+		a.idle(ctx, retryReaction)
 	}
 }
 

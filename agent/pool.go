@@ -32,7 +32,7 @@ func (a *Agent) fill(ctx context.Context) {
 		}
 		select {
 		case <-a.ledger.changed:
-			sleep(ctx, quiet) // the kernel makes and changes one network at a time
+			a.idle(ctx, quiet) // the kernel makes and changes one network at a time
 		case <-again:
 		case <-ctx.Done():
 		}

@@ -42,9 +42,7 @@ func (a *Agent) recover(ctx context.Context) error {
 			return nil
 		}
 		a.Log.Error("cannot see this host's dynos yet", "err", err)
-		select {
-		case <-time.After(retryRecovery):
-		case <-ctx.Done():
+		if !a.idle(ctx, retryRecovery) {
 			return nil
 		}
 	}
@@ -161,9 +159,7 @@ func (a *Agent) collect(ctx context.Context, id string) {
 			return
 		}
 		a.Log.Error("remove leftovers", "dyno", id, "err", err)
-		select {
-		case <-time.After(again):
-		case <-ctx.Done():
+		if !a.idle(ctx, again) {
 			return
 		}
 	}

@@ -17,7 +17,8 @@ func validID(id string) bool { return formed(id, lowers, lowers+"-") }
 func validName(name string) bool { return formed(name, alnum, alnum+"._-") }
 
 // formed says whether s begins with one of first and has only characters of all. It
-// is on the way of every start, where a regular expression takes ten times as long.
+// is on the way of every start, where regular expressions were a tenth of the time that
+// a network made ahead takes.
 func formed(s, first, all string) bool {
 	return s != "" && len(s) <= nameBytes && strings.IndexByte(first, s[0]) >= 0 && strings.Trim(s, all) == ""
 }

@@ -2,11 +2,11 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// manyDescriptors is as many as two hundred dynos need.
+// manyDescriptors is more than two hundred dynos need.
 const manyDescriptors = 4096
 
 // makeRoom has the kernel make this process' table of descriptors large at once. It would enlarge it with the dynos, and each time
-// a process with threads waits until every CPU has been at rest once: some 10 ms of somebody's start.
+// a process with threads waits until every CPU has been at rest once, in the middle of somebody's start.
 func makeRoom() {
 	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, manyDescriptors-1)
 	if err == nil { // else the limit is lower

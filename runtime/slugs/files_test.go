@@ -16,13 +16,12 @@ import (
 
 	"github.com/dynod/dynod/runtime/slugs"
 	"github.com/dynod/dynod/runtime/transfer"
+	"github.com/dynod/dynod/test/root"
 )
 
 // Whether a file goes to its writer with others, alone or is too large for that: it is as the slug has it, whatever the umask.
 func TestFilesOfAllSizes(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("gives files to another user")
-	}
+	root.Needed(t) // it gives files to another user
 	defer unix.Umask(unix.Umask(0o077))
 	const owner = 4711
 	s := newSource(t, func(c *slugs.Config) { c.Owner, c.MaxBytes, c.MaxUnpackedBytes = owner, 1<<30, 1<<30 })

@@ -72,13 +72,13 @@ func inDir(name string) string {
 	return filepath.Join(dir, name)
 }
 
-// appears returns when the file is there. It looks seldom: many of these may run on a slow host.
-func appears(name string) {
+// appears returns when the file is there, looking so often: many of these may run on a slow host.
+func appears(name string, every time.Duration) {
 	for {
 		if _, err := os.Stat(inDir(name)); err == nil {
 			return
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(every)
 	}
 }
 

@@ -25,7 +25,7 @@ func speak() (Told, error) {
 		return Told{}, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { appears("stop"); cancel() }()
+	go func() { appears("stop", 200*time.Millisecond); cancel() }()
 	var both sync.WaitGroup
 	var counts [2]numbered.Count
 	var errs [2]error
@@ -105,7 +105,7 @@ func flood(lines string) (Told, error) {
 	for i := 10; i < 99; i++ {
 		line[i] = 'x'
 	}
-	appears("go")
+	appears("go", 50*time.Millisecond)
 	for i := range n {
 		for at, rest := 9, i+1; at >= 0; at, rest = at-1, rest/10 {
 			line[at] = byte('0' + rest%10)
