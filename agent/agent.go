@@ -20,6 +20,7 @@ type Agent struct {
 	Parts
 	cfg     Config
 	ledger  *ledger
+	queue   queue
 	board   *board
 	started time.Time
 
@@ -44,9 +45,10 @@ func New(parts Parts, cfg Config) *Agent {
 	if parts.Meter == nil {
 		parts.Meter = meter.New(nil, nil)
 	}
+	ready := make(chan struct{})
 	return &Agent{
 		Parts: parts, cfg: cfg, ledger: newLedger(cfg.Slots, cfg.Slots+cfg.RestingSlots, cfg.Memory), board: newBoard(), started: time.Now(),
-		ready: make(chan struct{}), runners: map[string]*runner{},
+		ready: ready, queue: newQueue(ready), runners: map[string]*runner{},
 	}
 }
 

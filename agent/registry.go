@@ -28,7 +28,7 @@ func (a *Agent) claim(id string) (r *runner, mine bool) {
 // newRunner copies the settings in force: a.mu is held.
 func (a *Agent) newRunner(id string) *runner {
 	return &runner{
-		Parts: a.Parts, cfg: a.cfg, ledger: a.ledger, board: a.board, log: a.Log.With("dyno", id),
+		Parts: a.Parts, cfg: a.cfg, ledger: a.ledger, queue: a.queue, board: a.board, log: a.Log.With("dyno", id),
 		orders: make(chan order), received: make(chan struct{}), done: make(chan struct{}), quit: func() {}, held: &holding{},
 	}
 }

@@ -19,6 +19,7 @@ type runner struct {
 	Parts
 	cfg    Config
 	ledger *ledger
+	queue  queue
 	board  *board
 	log    *slog.Logger
 
