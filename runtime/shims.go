@@ -1,12 +1,9 @@
 package runtime
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"sync"
-
-	"github.com/containerd/errdefs"
+	"time"
 )
 
 const (
@@ -33,7 +30,8 @@ type shimGroup struct {
 	dynos       map[string]bool // whose tasks are there and not being deleted
 	busy        bool            // makes a dyno
 	joined      bool            // had others when it began to
-	hung        bool            // did not make one in time
+	since       time.Time       // when it began to
+	hung        bool            // did not make one in time, whether it was waited for or not
 }
 
 func newShims() *shims {
@@ -50,7 +48,7 @@ func (s *shims) choose(space string) *shimGroup {
 			best = g
 		}
 	}
-	best.busy, best.joined, s.all[best] = true, len(best.dynos) > 0, true
+	best.busy, best.joined, best.since, s.all[best] = true, len(best.dynos) > 0, time.Now(), true
 	return best
 }
 
@@ -68,7 +66,7 @@ func (s *shims) made(g *shimGroup, id string, err error) (again bool) {
 	switch {
 	case err == nil:
 		g.dynos[id], s.with[id] = true, g
-	case errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded):
+	case time.Since(g.since) >= createTurn:
 		g.hung = true
 	}
 	s.drop(g)
