@@ -101,18 +101,23 @@ func openParts(ctx context.Context, cfg config.Config, upstream *grpc.ClientConn
 	if upstream != nil {
 		sink = rpc.NewShipper(upstream, cfg.HostName)
 	}
-	p.logs, err = logs.New(ctx, logs.Config{
-		SpoolDir: cfg.SpoolDir, Socket: cfg.CaptureSocket(), Capture: argv,
-		SpoolBytes: cfg.Logs.SpoolBytes, HostBytes: cfg.Logs.HostSpoolBytes, KeepBytes: cfg.Logs.KeepBytes, ReceiverCA: cfg.Logs.SinkCA,
-	}, sink, log)
-	if err != nil {
-		return p, err
-	}
-	p.network, err = network.New(ctx, networkConfig(cfg), log)
-	if err != nil {
-		return p, err
-	}
-	p.runtime, err = runtime.New(ctx, runtimeConfig(cfg), log)
+	var opening errgroup.Group // side by side: the dynos of an earlier agent wait
+	opening.Go(func() (err error) {
+		p.logs, err = logs.New(ctx, logs.Config{
+			SpoolDir: cfg.SpoolDir, Socket: cfg.CaptureSocket(), Capture: argv,
+			SpoolBytes: cfg.Logs.SpoolBytes, HostBytes: cfg.Logs.HostSpoolBytes, KeepBytes: cfg.Logs.KeepBytes, ReceiverCA: cfg.Logs.SinkCA,
+		}, sink, log)
+		return err
+	})
+	opening.Go(func() (err error) {
+		p.network, err = network.New(ctx, networkConfig(cfg), log)
+		return err
+	})
+	opening.Go(func() (err error) {
+		p.runtime, err = runtime.New(ctx, runtimeConfig(cfg), log)
+		return err
+	})
+	err = opening.Wait()
 	return p, err
 }
 
