@@ -27,6 +27,7 @@ func (a *Agent) heat(ctx context.Context) {
 	a.ledger.want(stacks[len(stacks)-1])
 	failed := false // and it was said
 	for ctx.Err() == nil {
+		a.calm(ctx)
 		slot, stack, more := a.ledger.coldest(a.cfg.WarmSlots, a.cfg.WarmSlots*warmGrowth)
 		if slot >= 0 {
 			err := a.warmSlot(ctx, slot, stack)

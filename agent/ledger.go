@@ -34,8 +34,9 @@ type ledger struct {
 }
 
 type share struct {
-	slot   int
-	memory int64
+	slot     int
+	memory   int64
+	starting bool // its command has not been started yet
 }
 
 // freeSlot is a slot that nobody holds.
@@ -76,10 +77,35 @@ func (l *ledger) reserve(id string, memory int64, stack string) (int, error) {
 	slot := l.warm.pick(rested, stack)
 	l.unqueue(slot)
 	l.warm.taken(slot, stack, now)
-	l.shares[id] = share{slot, memory}
+	l.shares[id] = share{slot, memory, true}
 	l.orders = append(l.recent(now), now)
 	l.tell()
 	return slot, nil
+}
+
+// begun says that a dyno's command has been started, or never will be.
+func (l *ledger) begun(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, held := l.shares[id]; held {
+		s.starting = false
+		l.shares[id] = s
+	}
+}
+
+// busy says whether dynos are being started, or the last order was a moment ago.
+func (l *ledger) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.orders); n > 0 && time.Since(l.orders[n-1]) < quiet {
+		return true
+	}
+	for _, s := range l.shares {
+		if s.starting {
+			return true
+		}
+	}
+	return false
 }
 
 // rested is how many slots at the head of the queue can be handed out.
@@ -103,7 +129,7 @@ func (l *ledger) freeMemory() int64 {
 func (l *ledger) hold(id string, slot int, memory int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shares[id] = share{slot, memory}
+	l.shares[id] = share{slot, memory, false}
 	l.unqueue(slot)
 }
 

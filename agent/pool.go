@@ -22,6 +22,7 @@ const (
 func (a *Agent) fill(ctx context.Context) {
 	blocked := map[int]bool{}
 	for ctx.Err() == nil {
+		a.calm(ctx)
 		slots, more := a.ledger.next(a.cfg.Pool, a.cfg.Pool*poolGrowth)
 		if !a.prepareNetworks(ctx, slots, blocked) {
 			more = time.Now().Add(retryPrepare)
@@ -32,7 +33,6 @@ func (a *Agent) fill(ctx context.Context) {
 		}
 		select {
 		case <-a.ledger.changed:
-			a.idle(ctx, quiet) // the kernel makes and changes one network at a time
 		case <-again:
 		case <-ctx.Done():
 		}
@@ -43,6 +43,7 @@ func (a *Agent) fill(ctx context.Context) {
 // gives up at the first that fails otherwise: the host has a trouble then that concerns all.
 func (a *Agent) prepareNetworks(ctx context.Context, slots []int, blocked map[int]bool) bool {
 	for _, slot := range slots {
+		a.calm(ctx) // the kernel makes and changes one network at a time
 		_, err := a.prepareNetwork(ctx, slot)
 		known := blocked[slot]
 		delete(blocked, slot)

@@ -9,8 +9,6 @@ import (
 const (
 	// spareMemory is what a sandbox that waits takes of the host, in bytes.
 	spareMemory = 2 << 20
-	// quiet is how long after an order nothing is made ahead, so that its dyno has the CPUs.
-	quiet = 25 * time.Millisecond
 	// stackOver is the time after its last order when sandboxes for a stack make room for those of another.
 	stackOver = time.Minute
 )
@@ -72,9 +70,6 @@ func (l *ledger) coldest(least, most int) (slot int, stack string, more time.Tim
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if n := len(l.orders); n > 0 && l.warm.ready() > 0 && now.Sub(l.orders[n-1]) < quiet {
-		return -1, "", l.orders[n-1].Add(quiet)
-	}
 	for _, slot := range slots {
 		free := slices.ContainsFunc(l.queue, func(f freeSlot) bool { return f.slot == slot })
 		if free && l.warm.cold(slot, now) && l.freeMemory() >= spareMemory {

@@ -68,7 +68,11 @@ func (g Group) dirs() []string {
 	if g.tree.Unified {
 		return existing([]string{g.file("", "")})
 	}
-	all, _ := filepath.Glob(g.file("*", "")) // the pattern is well-formed
+	hierarchies, _ := os.ReadDir(g.tree.Root) // a pattern would have every directory on the way read, with all dynos in it
+	var all []string
+	for _, h := range hierarchies {
+		all = append(all, g.file(h.Name(), ""))
+	}
 	return existing(all)
 }
 

@@ -26,11 +26,11 @@ type bench struct {
 	figures    figures.Figures
 }
 
-func open(ctx context.Context, runs Runs) (b *bench, err error) {
+func open(ctx context.Context, runs Runs) (_ *bench, err error) {
 	if err := os.Setenv("DYNOD_LOG_LEVEL", "info"); err != nil { // the lab's own configuration says debug
 		return nil, err
 	}
-	b = &bench{runs: runs}
+	b := &bench{runs: runs}
 	if b.lab, err = lab.Open("bench"); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,9 @@ import (
 
 // bursts measures several starts at once.
 func (b *bench) bursts(ctx context.Context) error {
+	if err := b.settle(ctx); err != nil {
+		return err
+	}
 	for _, n := range b.runs.AtOnce {
 		for range b.runs.Repeats {
 			for _, c := range b.contenders {

@@ -465,6 +465,9 @@ func (p *person) ends(code int) {
 	late := time.AfterFunc(30*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
 	_ = p.cmd.Wait()
+	for len(p.text) > 0 {
+		p.seen += <-p.text
+	}
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
 		p.t.Errorf("code %d, want %d; the terminal ends with %q", got, code, p.seen)
 	}
