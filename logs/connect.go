@@ -91,8 +91,15 @@ func (l *Logs) serve(ctx context.Context, c *capture.Client, ready func()) error
 	return errors.Join(err, <-ended)
 }
 
-// turn makes a connection the one to use. All streams are looked at: what capture told nobody in between is found.
+// turn makes a connection the one to use. All streams are looked at: what capture told nobody in between is found. What it
+// tells meanwhile is taken in beside that.
 func (l *Logs) turn(c *capture.Client) {
+	ends := map[string]spool.Cursor{}
+	if c != nil {
+		for _, d := range l.each() {
+			ends[d.id] = l.ends(d)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.client = c
@@ -104,19 +111,19 @@ func (l *Logs) turn(c *capture.Client) {
 	for _, d := range l.dynos {
 		l.seal(d)
 		for _, s := range d.streams {
-			s.end = max(s.end, l.tail(s))
+			s.end = max(s.end, ends[d.id][s.Stream])
 			l.announce(s)
 		}
 		d.tell()
 	}
 }
 
-func (l *Logs) tail(s *stream) int64 {
-	tail, err := spool.Tail(l.dir(s.Dyno), s.Stream)
+func (l *Logs) ends(d *dyno) spool.Cursor {
+	tails, err := spool.Tails(l.dir(d.id))
 	if err != nil {
-		l.log.Warn("spool unreadable", "dyno", s.Dyno, "stream", s.Stream.String(), "error", err)
+		l.log.Warn("spool unreadable", "dyno", d.id, "error", err)
 	}
-	return tail
+	return tails
 }
 
 // agree makes both sides hold the same pipes: capture's read ends are held here too, and what is held here but not

@@ -65,14 +65,14 @@ func (l *Logs) find(id string) *dyno {
 	if err == nil {
 		d.saved = cursor
 	}
+	tails, _ := spool.Tails(l.dir(id))
 	for i, s := range spool.Streams {
 		st := &stream{Key: Key{id, s}, dyno: d, acked: cursor[s], hold: -1, stage: -1}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.log.Warn("cursor unreadable: sending everything again", "dyno", id, "error", err)
 			st.acked, _, _ = spool.First(l.dir(id), s)
 		}
-		st.end, _ = spool.Tail(l.dir(id), s)
-		st.found = st.end
+		st.end, st.found = tails[s], tails[s]
 		st.absent = l.missing(st, st.acked)
 		d.streams[i] = st
 		l.enqueue(st)
@@ -95,6 +95,9 @@ func (s *stream) ahead(at, absent int64) int64 {
 
 // missing is how many bytes between a position and the end are not there.
 func (l *Logs) missing(s *stream, from int64) int64 {
+	if from >= s.end {
+		return 0
+	}
 	there, _ := spool.Present(l.dir(s.Dyno), s.Stream, from)
 	return max(0, s.end-from-there)
 }
@@ -249,12 +252,7 @@ func (l *Logs) shippedUpstream(ctx context.Context, id string) error {
 // tails gives where the streams of a dyno end, as soon as the spool can be read.
 func (l *Logs) tails(ctx context.Context, id string) (tails spool.Cursor, err error) {
 	for {
-		var errs []error
-		for _, s := range spool.Streams {
-			tails[s], err = spool.Tail(l.dir(id), s)
-			errs = append(errs, err)
-		}
-		if err = errors.Join(errs...); err == nil || ctx.Err() != nil {
+		if tails, err = spool.Tails(l.dir(id)); err == nil || ctx.Err() != nil {
 			return tails, err
 		}
 		sleep(ctx, readAgain)

@@ -68,6 +68,11 @@ func newHost(t testing.TB, sink logs.Sink, change func(*logs.Config)) *host {
 	}
 	h := &host{t: t, cfg: cfg, sink: sink}
 	t.Cleanup(func() {
+		if h.stop != nil && h.cfg.Capture[0] == os.Args[0] { // a capture that is just being started would outlive the test
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			_, _ = h.Holds(ctx, newID())
+			cancel()
+		}
 		h.end()
 		if pid := h.capturePid(); pid > 0 {
 			h.kill(pid)

@@ -27,7 +27,11 @@ func List(dir string) (Listing, error) {
 		return l, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	return f.list()
+}
+
+func (d folder) list() (l Listing, err error) {
+	names, err := d.Readdirnames(-1)
 	for _, name := range names {
 		l.add(name)
 	}
@@ -71,32 +75,68 @@ func First(dyno string, s Stream) (offset int64, clean bool, err error) {
 // Tail is the position after the last byte of a stream: where its next byte will be. A position that was once
 // delivered is never given to another byte, even if the segment that held it was damaged.
 func Tail(dyno string, s Stream) (int64, error) {
-	l, err := List(Dir(dyno, s))
-	if err != nil {
-		return 0, err
-	}
-	return l.tail(dyno, s)
-}
-
-func (l Listing) tail(dyno string, s Stream) (int64, error) {
 	far, err := delivered(dyno)
 	if err != nil {
 		return 0, err
 	}
-	tail := far[s]
-	for _, offsets := range [][]int64{l.Ends, l.Losses} {
-		if n := len(offsets); n > 0 {
-			tail = max(tail, offsets[n-1])
-		}
+	return tail(dyno, s, far)
+}
+
+// Tails is Tail of every stream, at less cost. It is 0 for those of which the error is.
+func Tails(dyno string) (tails Cursor, err error) {
+	far, err := delivered(dyno)
+	if err != nil {
+		return tails, err
 	}
+	var errs []error
+	for _, s := range Streams {
+		tails[s], err = tail(dyno, s, far)
+		errs = append(errs, err)
+	}
+	return tails, errors.Join(errs...)
+}
+
+// tail is of a stream of which the receivers have been told up to far.
+func tail(dyno string, s Stream, far Cursor) (int64, error) {
 	d, err := openFolder(Dir(dyno, s), streamDepth)
 	if gone(err) {
-		return tail, nil
+		return far[s], nil
 	}
 	if err != nil {
 		return 0, err
 	}
 	defer d.Close()
+	l, err := d.list()
+	if err != nil {
+		return 0, err
+	}
+	return d.tail(l, far[s])
+}
+
+// tail is Tail for who has the listing.
+func (l Listing) tail(dyno string, s Stream) (int64, error) {
+	far, err := delivered(dyno)
+	if err != nil {
+		return 0, err
+	}
+	d, err := openFolder(Dir(dyno, s), streamDepth)
+	if gone(err) {
+		return far[s], nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	return d.tail(l, far[s])
+}
+
+func (d folder) tail(l Listing, far int64) (int64, error) {
+	tail := far
+	for _, offsets := range [][]int64{l.Ends, l.Losses} {
+		if n := len(offsets); n > 0 {
+			tail = max(tail, offsets[n-1])
+		}
+	}
 	last, marked := d.lastMark(l) // before the sizes, which grow
 	segments := l.Segments
 	if n := len(l.Marks); n > 0 {
