@@ -129,8 +129,6 @@ func (l *Logs) ends(d *dyno) spool.Cursor {
 // agree makes both sides hold the same pipes: capture's read ends are held here too, and what is held here but not
 // read there is given back.
 func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	l.unread()
 	live, err := listLive(ctx, c)
 	if err != nil {
@@ -143,7 +141,7 @@ func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 	}
 	for k, fds := range l.holds() {
 		if !live[k.Dyno].Has(k.Stream) && err == nil {
-			err = c.Do(ctx, restoreMessage(k), fds, l.restored(k))
+			err = askOne(ctx, c, restoreMessage(k), fds, l.restored(k))
 		}
 		closeAll(fds)
 	}
@@ -153,12 +151,19 @@ func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 	return nil
 }
 
+// askOne is a question of many: on a host with many dynos and no CPU to spare all of them together may take long.
+func askOne(ctx context.Context, c *capture.Client, m capture.Message, fds []int, settle func(capture.Message, []int)) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return c.Do(ctx, m, fds, settle)
+}
+
 func listLive(ctx context.Context, c *capture.Client) (map[string]capture.Mask, error) {
 	live := map[string]capture.Mask{}
 	for after := ""; ; {
 		var entries []capture.Entry
 		m := capture.Message{Kind: capture.List, ID: after}
-		err := c.Do(ctx, m, nil, func(m capture.Message, fds []int) { entries = m.Entries; closeAll(fds) })
+		err := askOne(ctx, c, m, nil, func(m capture.Message, fds []int) { entries = m.Entries; closeAll(fds) })
 		if err != nil || len(entries) == 0 {
 			return live, err
 		}
@@ -171,7 +176,7 @@ func listLive(ctx context.Context, c *capture.Client) (map[string]capture.Mask, 
 
 func (l *Logs) attach(ctx context.Context, c *capture.Client, id string) error {
 	m := capture.Message{Kind: capture.Attach, ID: id}
-	return c.Do(ctx, m, nil, func(m capture.Message, fds []int) {
+	return askOne(ctx, c, m, nil, func(m capture.Message, fds []int) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, s := range []Stream{Stdout, Stderr} {
