@@ -34,9 +34,11 @@ func (r *runner) end(ctx context.Context, exit *dyno.Exit) {
 }
 
 // release gives back all that a life took, and tries until it is done or ctx ends: the next agent goes on then.
-func (r *runner) release(ctx context.Context) {
+func (r *runner) release(ctx context.Context) { r.releaseBy(ctx, r.held.release) }
+
+func (r *runner) releaseBy(ctx context.Context, step func(context.Context) error) {
 	for ctx.Err() == nil {
-		err := r.do(ctx, releaseLimit, r.held.release)
+		err := r.do(ctx, releaseLimit, step)
 		if err == nil {
 			break
 		}

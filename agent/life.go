@@ -28,7 +28,7 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	ctx = r.Meter.Life(ctx, r.rec.ID, r.rec.Lives)
 	r.held = r.newHolding()
 	if adopted {
-		if err := r.do(ctx, acquireLimit, r.regain); err != nil && ctx.Err() == nil {
+		if err := r.do(ctx, acquireLimit, r.inTurn(r.held.regain)); err != nil && ctx.Err() == nil {
 			r.log.Error("adopt", "err", err)
 		}
 	} else if err := r.acquire(ctx, r.first()); err != nil {

@@ -36,8 +36,10 @@ func (q queue) take(ctx context.Context) (done func()) {
 	return func() {}
 }
 
-// regain is the holding's, in turn. Orders for the dyno are taken meanwhile, and carried out after it.
-func (r *runner) regain(ctx context.Context) error {
-	defer r.queue.take(ctx)()
-	return r.held.regain(ctx)
+// inTurn is a step of a dyno of an earlier agent. Orders for the dyno are taken meanwhile, and carried out after it.
+func (r *runner) inTurn(step func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		defer r.queue.take(ctx)()
+		return step(ctx)
+	}
 }

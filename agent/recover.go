@@ -147,7 +147,13 @@ func (a *Agent) resume(id string, found *relic, action dyno.Action) {
 	}
 	run, _ := a.claim(id)
 	run.rec, run.facts.pid = rec, found.pid
-	a.let(run, func(ctx context.Context) { run.resume(ctx, action) })
+	a.let(run, func(ctx context.Context) {
+		release := run.held.release
+		if rec.Released && !found.Leftovers { // of a host's many finished dynos this is nearly all
+			release = func(context.Context) error { return nil }
+		}
+		run.resume(ctx, action, release)
+	})
 }
 
 // collect removes what nobody has a record of, as often as it takes. Until then its slot is nobody else's.

@@ -112,6 +112,26 @@ func TestCleanUpGoesOn(t *testing.T) {
 	})
 }
 
+// Of a finished dyno nothing is looked for again: a host has hundreds of them.
+func TestFinishedDynoIsNotCleanedUpAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		h.phase(first, dyno.Down)
+		h.leave()
+		release := h.runtime.Hold("Delete")
+		h.arrive()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if _, err := h.Get(first); !errdefs.IsNotFound(err) {
+			t.Errorf("not forgotten: %v", err)
+		}
+		release()
+		h.leave()
+	})
+}
+
 func TestGraceCountsFromTheFirstTermAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)

@@ -71,8 +71,8 @@ func (r *runner) ask(ctx context.Context, change func(dyno.Record) (dyno.Record,
 	}
 }
 
-// resume takes over a dyno as recovery decided, and runs it.
-func (r *runner) resume(ctx context.Context, action dyno.Action) {
+// resume takes over a dyno as recovery decided, and runs it. release gives back what is left of an earlier life.
+func (r *runner) resume(ctx context.Context, action dyno.Action, release func(context.Context) error) {
 	switch action {
 	case dyno.Finish:
 		if r.rec.Phase == dyno.Crashed {
@@ -83,7 +83,7 @@ func (r *runner) resume(ctx context.Context, action dyno.Action) {
 		}
 		r.release(ctx)
 	case dyno.Boot, dyno.Settle: // what an earlier agent left half-done goes first
-		r.release(ctx)
+		r.releaseBy(ctx, r.inTurn(release))
 	}
 	r.run(ctx, action == dyno.Adopt)
 }
