@@ -94,8 +94,8 @@ func (n *Network) open() error {
 	if n.settings, err = openLinkSettings(); err != nil {
 		return err
 	}
-	if _, err := listens(0); err != nil { // a kernel without the module tcp_diag: no dyno would ever be seen up
-		return err
+	if _, err := listens(0); err != nil { // no dyno would ever be seen up
+		return fmt.Errorf("look whether the kernel has the module tcp_diag: %w", err)
 	}
 	n.elements.ns = n.ns
 	n.connections = connections{host: n.host, walking: make(chan struct{}, 1)}
