@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +45,12 @@ func hold(t testing.TB, fd int) *holder {
 	}
 	_, _ = stdin.Close(), stdout.Close()
 	t.Cleanup(func() { h.kill(); _ = h.socket.Close() })
-	waitFor(t, "a held pipe", func() bool {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", h.cmd.Process.Pid))
-		return strings.HasPrefix(string(b), fmt.Sprint(unix.SYS_SPLICE, " "))
+	waitFor(t, "a held pipe", func() bool { // whichever thread its goroutine is on
+		calls, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", h.cmd.Process.Pid))
+		return slices.ContainsFunc(calls, func(path string) bool {
+			b, _ := os.ReadFile(path)
+			return strings.HasPrefix(string(b), fmt.Sprint(unix.SYS_SPLICE, " "))
+		})
 	})
 	return h
 }
