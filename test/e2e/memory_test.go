@@ -70,7 +70,7 @@ func TestMemoryOverTheQuotaWithSwap(t *testing.T) {
 	s.output(over.GetId(), "stdout", "holding 66 MiB") // swap may be slow
 
 	var lines []string
-	s.check(rig.Await(t.Context(), "five samples over the quota", func() (bool, error) {
+	err := rig.Await(t.Context(), "five samples over the quota", func() (bool, error) {
 		received, err := s.Received(over.GetId())
 		lines = nil
 		for _, l := range received {
@@ -79,7 +79,10 @@ func TestMemoryOverTheQuotaWithSwap(t *testing.T) {
 			}
 		}
 		return strings.Count(strings.Join(lines, "\n"), "Error R14") >= 5, err
-	}))
+	})
+	if err != nil {
+		t.Fatalf("%v, got:\n%s", err, strings.Join(lines, "\n"))
+	}
 	for i, line := range lines {
 		if line != "Error R14 (Memory quota exceeded)" {
 			continue

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -38,6 +39,7 @@ func alloc(ctx context.Context, mib int, pause time.Duration) error {
 	}
 	<-ctx.Done()
 	fmt.Printf("letting go of %d MiB\n", len(held))
+	runtime.KeepAlive(held) // its length alone would not keep it
 	return nil
 }
 
