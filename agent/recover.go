@@ -123,7 +123,11 @@ func (a *Agent) addRecord(found inventory, e state.Entry) {
 func (a *Agent) takeOver(ctx context.Context, found inventory) {
 	for id, r := range found {
 		action := dyno.Decide(r.Found)
-		a.Log.Info("found", "dyno", id, "action", action.String())
+		say := a.Log.Info
+		if action == dyno.Settle { // many, of which nothing is new
+			say = a.Log.Debug
+		}
+		say("found", "dyno", id, "action", action.String())
 		a.Meter.Recovered(action)
 		switch action {
 		case dyno.LeaveAlone:

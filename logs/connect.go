@@ -94,10 +94,18 @@ func (l *Logs) serve(ctx context.Context, c *capture.Client, ready func()) error
 // turn makes a connection the one to use. All streams are looked at: what capture told nobody in between is found. What it
 // tells meanwhile is taken in beside that.
 func (l *Logs) turn(c *capture.Client) {
-	ends := map[string]spool.Cursor{}
+	type look struct {
+		ends spool.Cursor
+		err  error
+	}
+	looks := map[*dyno]look{}
 	if c != nil {
 		for _, d := range l.each() {
-			ends[d.id] = l.ends(d)
+			ends, err := spool.Tails(l.dir(d.id))
+			if err != nil {
+				l.log.Warn("spool unreadable", "dyno", d.id, "error", err)
+			}
+			looks[d] = look{ends, err}
 		}
 	}
 	l.mu.Lock()
@@ -111,19 +119,14 @@ func (l *Logs) turn(c *capture.Client) {
 	for _, d := range l.dynos {
 		l.seal(d)
 		for _, s := range d.streams {
-			s.end = max(s.end, ends[d.id][s.Stream])
-			l.announce(s)
+			before := s.end
+			s.end = max(s.end, looks[d].ends[s.Stream])
+			if s.end > before || s.undelivered(looks[d].err) {
+				l.announce(s)
+			}
 		}
 		d.tell()
 	}
-}
-
-func (l *Logs) ends(d *dyno) spool.Cursor {
-	tails, err := spool.Tails(l.dir(d.id))
-	if err != nil {
-		l.log.Warn("spool unreadable", "dyno", d.id, "error", err)
-	}
-	return tails
 }
 
 // agree makes both sides hold the same pipes: capture's read ends are held here too, and what is held here but not

@@ -65,7 +65,7 @@ func (l *Logs) find(id string) *dyno {
 	if err == nil {
 		d.saved = cursor
 	}
-	tails, _ := spool.Tails(l.dir(id))
+	tails, unread := spool.Tails(l.dir(id))
 	for i, s := range spool.Streams {
 		st := &stream{Key: Key{id, s}, dyno: d, acked: cursor[s], hold: -1, stage: -1}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +75,9 @@ func (l *Logs) find(id string) *dyno {
 		st.end, st.found = tails[s], tails[s]
 		st.absent = l.missing(st, st.acked)
 		d.streams[i] = st
-		l.enqueue(st)
+		if st.undelivered(unread) {
+			l.enqueue(st)
+		}
 	}
 	l.dynos[id] = d
 	return d
@@ -83,6 +85,10 @@ func (l *Logs) find(id string) *dyno {
 
 // backlog is how many bytes wait for delivery upstream. The caller holds Logs.mu.
 func (s *stream) backlog() int64 { return s.ahead(s.acked, s.absent) }
+
+// undelivered says whether the upstream may not have all that there is: of a host's many finished dynos it has. An error says
+// why the end is not known. The caller holds Logs.mu.
+func (s *stream) undelivered(unread error) bool { return unread != nil || s.acked < s.end }
 
 // ahead is how many bytes come after a position, before found without those that were absent when the agent began.
 func (s *stream) ahead(at, absent int64) int64 {

@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/agent/dyno"
@@ -152,11 +154,16 @@ func (s *Store) Load() ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list records: %w", err)
 	}
-	entries := make([]Entry, 0, len(names))
-	for _, name := range names {
-		entries = append(entries, s.load(strings.TrimSuffix(filepath.Base(name), ".json")))
+	entries := make([]Entry, len(names))
+	var reads errgroup.Group
+	reads.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		reads.Go(func() error {
+			entries[i] = s.load(strings.TrimSuffix(filepath.Base(name), ".json"))
+			return nil
+		})
 	}
-	return entries, nil
+	return entries, reads.Wait()
 }
 
 func (s *Store) load(id string) Entry {

@@ -45,7 +45,8 @@ func (a *agent) talk() {
 				close(heard)
 				heard = nil
 			}
-			debug.FreeOSMemory() // a plan may be large, and the collector alone would let its garbage grow to 4 MB
+			// A plan may be large, and the collector alone would let its garbage grow to 4 MB. The command's start goes first.
+			time.AfterFunc(time.Second, debug.FreeOSMemory)
 		}
 		select {
 		case <-a.knocks:

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
+
+const fromCrashed = "State changed from crashed to starting"
 
 func crashes() []sentence {
 	return []sentence{
@@ -20,7 +23,7 @@ func crashes() []sentence {
 		{"C2", "With `backoff` a dyno starts again at once after its first crash: `State changed from crashed to starting`.", func(s *stage) error {
 			l := s.again()
 			once := []string{starting("./web crash 100ms 3"), toUp, exited(3), upCrashed}
-			return l.platform(slices.Concat(once, []string{"State changed from crashed to starting"}, once, []string{"State changed from crashed to down"})...)
+			return l.platform(slices.Concat(once, []string{fromCrashed}, once, []string{"State changed from crashed to down"})...)
 		}},
 		{"C3", "After the following crashes it waits 20, 40, 60, 180 and 320 minutes, and 320 from there.", func(s *stage) error {
 			var waiting *dynodv1.Dyno
@@ -79,16 +82,17 @@ func rigCount(l life, text string) (n int) {
 	return n
 }
 
-// spaced checks that all lives but the second began so long after the end of the one before.
+// spaced checks that all lives but the second began so long after the one before, whose end was later than the line of its
+// beginning, and earlier than that of its end.
 func (l life) spaced(least time.Duration) error {
-	var ended time.Time
+	var began time.Time
 	for n, line := range l.lines {
-		switch line.Text {
-		case exited(1):
-			ended = line.Time
-		case "State changed from crashed to starting":
-			waited := line.Time.Sub(ended)
-			if first := rigCount(life{lines: l.lines[:n]}, line.Text) == 0; !first && waited < least-50*time.Millisecond {
+		switch {
+		case strings.HasPrefix(line.Text, "Starting process"):
+			began = line.Time
+		case line.Text == fromCrashed:
+			waited := line.Time.Sub(began)
+			if first := rigCount(life{lines: l.lines[:n]}, line.Text) == 0; !first && waited < least {
 				return fmt.Errorf("it waited %s", waited)
 			}
 		}

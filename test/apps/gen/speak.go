@@ -25,7 +25,7 @@ func speak() (Told, error) {
 		return Told{}, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { appears("stop", 200*time.Millisecond); cancel() }()
+	go func() { appears("stop", time.Second); cancel() }()
 	var both sync.WaitGroup
 	var counts [2]numbered.Count
 	var errs [2]error
