@@ -167,11 +167,10 @@ func (r *Runtime) bringApp(waits *process, n needs, c Container, p place) error 
 		return fmt.Errorf("open user namespace: %w", err)
 	}
 	defer users.Close()
-	tidy, err := rootfs.MountFirst(rootfs.Tree{
+	err = rootfs.Mount(rootfs.Tree{
 		Lower: []string{filepath.Join(slug, appDir)}, Upper: p.appUpper(), Work: p.appWork(), Scratch: p.scratch(), Target: p.app(),
 		Mapped: true, FirstID: r.firstID(c.Slot), IDs: spec.IDs, Users: users,
 	})
-	go func() { _ = tidy() }() // what it leaves goes with the dyno
 	if err != nil {
 		return err
 	}

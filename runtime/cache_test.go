@@ -72,7 +72,7 @@ func TestSlugInUseStays(t *testing.T) {
 	if h.removed(slugName(a)) {
 		t.Fatal("a slug in use was removed after a restart")
 	}
-	must(t, os.WriteFile(filepath.Join(h.config.RunDir, d.ID, "rootfs", "app", "go"), nil, 0o644))
+	must(t, os.WriteFile(d.file("app/go"), nil, 0o644))
 	if exit := d.wait(); exit.Code != 0 {
 		t.Errorf("got %+v: %s", exit, d.err)
 	}
@@ -204,7 +204,7 @@ func TestImageInUseStays(t *testing.T) {
 	if h.removed(ref) {
 		t.Error("an image in use was removed after a restart")
 	}
-	must(t, os.WriteFile(filepath.Join(h.config.RunDir, old.ID, "rootfs", "tmp", "go"), nil, 0o644))
+	must(t, os.WriteFile(old.file("tmp/go"), nil, 0o644))
 	old.wait()
 	if got := old.out.all(h.ctx, t); got != "old\n" {
 		t.Errorf("dyno of the tag's old place: %q, %s", got, old.err)

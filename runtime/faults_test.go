@@ -57,14 +57,14 @@ func TestExitWhileContainerdIsAway(t *testing.T) {
 	h := newHost(t)
 	d := h.run(h.slug(nil), "echo up; while test ! -e /tmp/go; do sleep 0.02; done; exit 6")
 	d.out.await(h.ctx, t, "up")
-	results := d.waiting()
+	results, ends := d.waiting(), d.file("tmp/go")
 	must(t, unix.Kill(h.lab.ContainerdPID(), unix.SIGKILL))
 	short, cancel := context.WithTimeout(h.ctx, 100*time.Millisecond)
 	defer cancel()
 	if err := h.Start(short, d.ID); err == nil {
 		t.Error("start succeeded without containerd")
 	}
-	must(t, os.WriteFile(filepath.Join(h.config.RunDir, d.ID, "rootfs", "tmp", "go"), nil, 0o644))
+	must(t, os.WriteFile(ends, nil, 0o644))
 	d.out.all(h.ctx, t)
 	must(t, h.lab.RestartContainerd(h.ctx))
 	if r := <-results; r.err != nil || r.exit.Code != 6 {

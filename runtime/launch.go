@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime/launch"
+	"github.com/dynod/dynod/runtime/rootfs"
 )
 
 // talkTimeout is how long dyno-init may take for one step: to take the plan, or to start the command.
@@ -76,6 +77,8 @@ func (r *Runtime) Launch(ctx context.Context, id string, plan Plan) (*Stdio, err
 	if err := l.run(ctx, door); err != nil {
 		return nil, fmt.Errorf("launch dyno %s: %w", id, err)
 	}
+	place := r.place(id)
+	rootfs.Detach(place.rootfs(), place.app()) // each start of a container copies, and reads, all mounts of the host
 	return l.streams.take(), nil
 }
 

@@ -138,6 +138,11 @@ func TestWarmDynoIsLikeAnyOther(t *testing.T) {
 		if diff := cmp.Diff(withoutApp(coldly), withoutApp(warmly)); diff != "" {
 			t.Errorf("%s: a cold dyno sees and a warm one:\n%s", name, diff)
 		}
+		eventually(h.ctx, t, "only the dynos have their mounts", func() bool {
+			host, err := os.ReadFile("/proc/self/mountinfo")
+			must(t, err)
+			return !strings.Contains(string(host), h.config.RunDir)
+		})
 	}
 }
 

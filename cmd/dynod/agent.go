@@ -78,7 +78,9 @@ func runAgent(ctx context.Context, s service) error {
 	}
 	group.Go(func() error { return tellSystemd(ctx, a.Ready(), hangups, reloader{s, a, doors}) })
 	group.Go(func() error { return feedWatchdog(ctx, a, s.log) })
-	return group.Wait()
+	err = group.Wait()
+	sayFarewell(parts.runtime, s.log)
+	return err
 }
 
 // parts are what the agent is made of.

@@ -23,7 +23,7 @@ type Tree struct {
 	Lower   []string // read-only layers, the topmost first
 	Upper   string   // takes what is written; it and Work belong to FirstID and lie on one filesystem
 	Work    string   // the kernel's own, empty
-	Scratch string   // for mounts that are gone when Mount returns
+	Scratch string   // for mounts that go when Mount has returned
 	Target  string
 	Mapped  bool     // whether the layers are shown with other ids
 	FirstID uint32   // what id 0 of the layers becomes, if mapped
@@ -31,24 +31,18 @@ type Tree struct {
 	Users   *os.File // a user namespace that maps them so; nil: one is made
 }
 
-// Mount mounts the tree on its target. What it leaves in Scratch when it is killed, Unmount removes.
-func Mount(t Tree) error {
-	tidy, err := MountFirst(t)
-	return errors.Join(err, tidy())
-}
-
-// MountFirst leaves to the caller when to call tidy, which clears Scratch: a millisecond or two, in which the kernel waits
-// for every CPU. It has to be called after an error too.
-func MountFirst(t Tree) (tidy func() error, err error) {
-	layers, tidy := t.Lower, func() error { return nil }
+// Mount mounts the tree on its target. Scratch is cleared behind it: that takes a millisecond or two, in which the kernel
+// waits for every CPU. What stays there, Unmount removes.
+func Mount(t Tree) (err error) {
+	layers := t.Lower
 	if t.Mapped {
 		layers, err = clone(t)
-		tidy = func() error { return detach(layers) }
+		defer Detach(layers...)
 	}
 	if err == nil {
 		err = overlay(t, layers)
 	}
-	return tidy, err
+	return err
 }
 
 // Copy is a mount at the same tree that is nowhere attached, and hears of no mount elsewhere. It goes with the file.
@@ -64,14 +58,13 @@ func Copy(target string) (*os.File, error) {
 	return f, nil
 }
 
-// detach takes mounts away that were just made.
-func detach(points []string) (err error) {
-	for _, p := range points {
-		if failed := unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); failed != nil {
-			err = errors.Join(err, fmt.Errorf("unmount %s: %w", p, failed))
+// Detach takes mounts away soon, unless Unmount is faster. What uses one keeps it.
+func Detach(points ...string) {
+	go func() {
+		for _, p := range points {
+			_ = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		}
-	}
-	return err
+	}()
 }
 
 // userNamespace makes a namespace for its mapping alone; it lives as long as the file.

@@ -173,3 +173,29 @@ func TestCallsWaitForTheAgent(t *testing.T) {
 		t.Errorf("the agent has removed a socket that is not its own: %v", err)
 	}
 }
+
+// Dynos have their last word when the host goes down, and only then does the agent take them along.
+func TestDynosEndWithTheHost(t *testing.T) {
+	for state, ends := range map[string]bool{"running": false, "stopping": true} {
+		t.Run(state, func(t *testing.T) {
+			s := open(t, "")
+			bin := filepath.Join(s.Lab.Run(), "bin")
+			s.check(os.Mkdir(bin, 0o700))
+			s.check(os.WriteFile(filepath.Join(bin, "systemctl"), []byte("#!/bin/sh\necho "+state+"\nexit 1\n"), 0o700))
+			manage(s, []string{"PATH=" + bin + ":" + os.Getenv("PATH")})
+			dyno := s.await(s.start(s.order(1, "worker.1", "./web worker")), up)
+			s.check(s.StopAgent())
+			s.check(s.StartAgent(t.Context()))
+			if !ends {
+				if d := s.get(dyno.GetId()); d.GetPhase() != up || d.GetPid() != dyno.GetPid() {
+					t.Errorf("%v became %v", dyno, d)
+				}
+				return
+			}
+			got := s.output(dyno.GetId(), "stdout", "State changed from up to crashed")
+			if n := len(got); n == 0 || !strings.HasPrefix(got[n-1], "end seq=") {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}

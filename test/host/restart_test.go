@@ -107,9 +107,11 @@ func (s *stage) configuration() {
 	s.run("rm /etc/dynod/conf.d/70-level.toml && systemctl reload dynod")
 }
 
-// reboots: what lived is reported lost and why, nothing of it is left, and the host takes orders again.
+// reboots: what lived is reported lost and why, with its last words, nothing of it is left, and the host takes orders again.
 func (s *stage) reboots() {
 	all := s.speak(2)
+	worker := s.start(s.order("web", "./web worker"))
+	s.await(worker, dynodv1.Phase_PHASE_UP)
 	check(s.t, s.host.Reboot(bounded(s.t, boot)))
 	s.until("active", "systemctl is-active dynod")
 	for _, one := range all {
@@ -118,6 +120,7 @@ func (s *stage) reboots() {
 			s.t.Errorf("got %v, want it lost by a host reboot", d)
 		}
 	}
+	s.says(worker, "end seq=")
 	s.clean()
 	again := s.speak(1)
 	s.silence(again)
