@@ -1,10 +1,12 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +86,9 @@ func jumpAll(root string, names []string) error {
 }
 
 func jump(dyno string, s Stream) error {
+	if err := cutZeros(Dir(dyno, s)); err != nil {
+		return err
+	}
 	tail, err := Tail(dyno, s)
 	if err != nil || tail == 0 {
 		return err
@@ -94,6 +99,54 @@ func jump(dyno string, s Stream) error {
 	}
 	defer d.Close()
 	return d.makeEnd(tail + margin)
+}
+
+// largestBlock of a file system, bytes.
+const largestBlock = 64 << 10
+
+// cutZeros takes the zeros from the end of the last segment that has bytes, a block of them at most. Where bytes are added to a
+// block that is on disk, ext4 may have the file's new length there before it has them.
+func cutZeros(dir string) error {
+	d, err := openFolder(dir, streamDepth)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	l, err := d.list()
+	if err != nil {
+		return err
+	}
+	for _, start := range slices.Backward(l.Segments) {
+		name := fileName(start, segmentSuffix)
+		size, err := d.size(name)
+		if err != nil {
+			return err
+		}
+		if size > 0 {
+			return d.cutZeros(name, size)
+		}
+	}
+	return nil
+}
+
+func (d folder) cutZeros(name string, size int64) error {
+	f, err := d.open(name, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end := make([]byte, min(size, largestBlock))
+	if _, err := f.ReadAt(end, size-int64(len(end))); err != nil {
+		return err
+	}
+	zeros := len(end) - len(bytes.TrimRight(end, "\x00"))
+	if zeros == 0 {
+		return nil
+	}
+	return errors.Join(f.Truncate(size-int64(zeros)), f.Sync())
 }
 
 // Sync returns when what was written to the spool before is on disk. It may take long.

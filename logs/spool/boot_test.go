@@ -42,6 +42,25 @@ func TestAnotherBoot(t *testing.T) {
 	}
 }
 
+// TestLengthWithoutBytes: the disk has the length of a segment and not its last bytes, and of the next segment the name alone.
+func TestLengthWithoutBytes(t *testing.T) {
+	root := t.TempDir()
+	dyno := filepath.Join(root, "01234567-89ab-cdef-0123-456789abcdef")
+	must(t, os.Mkdir(dyno, 0o700))
+	must(t, spool.BeginBoot(root, "one"))
+	w := openWriter(t, dyno, 1000)
+	must(t, w.Append([]byte("a\x00b"), noon))
+	dir := spool.Dir(dyno, spool.Stdout)
+	must(t, os.Truncate(filepath.Join(dir, spool.FileName(0, ".seg")), 500))
+	must(t, os.WriteFile(filepath.Join(dir, spool.FileName(1000, ".seg")), nil, 0o600))
+	must(t, spool.BeginBoot(root, "one"))
+	if there, err := spool.Present(dyno, spool.Stdout, 0); there != 500 || err != nil {
+		t.Errorf("%d bytes in the same boot, %v", there, err)
+	}
+	must(t, spool.BeginBoot(root, "two"))
+	expect(t, walk(t, reader(t, dyno, 0)), `0 "a\x00b"`, "3 gap 68719477733", "68719477736 end")
+}
+
 // TestBootWithTheCursorAlone: the directory of the stream itself is gone.
 func TestBootWithTheCursorAlone(t *testing.T) {
 	root := t.TempDir()
