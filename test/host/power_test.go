@@ -79,13 +79,12 @@ func (s *stage) churn(d time.Duration) (all orders) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		for ctx.Err() == nil {
-			o := s.order("web", "./web worker")
-			if _, err := s.api().StartDyno(ctx, o); err != nil {
-				continue
+			o := s.order("web", "./web worker", quota(32))
+			if _, err := s.api().StartDyno(ctx, o); err == nil {
+				mu.Lock()
+				all.started = append(all.started, o.GetHeader().GetDynoId())
+				mu.Unlock()
 			}
-			mu.Lock()
-			all.started = append(all.started, o.GetHeader().GetDynoId())
-			mu.Unlock()
 			time.Sleep(200 * time.Millisecond) // two dynos a second is churn enough for an emulated host
 		}
 	})
@@ -117,7 +116,7 @@ func (s *stage) churn(d time.Duration) (all orders) {
 func (s *stage) honoured(all orders) {
 	s.t.Helper()
 	s.t.Logf("%d orders to start and %d to stop were accepted before the cut", len(all.started), len(all.stopped))
-	if len(all.started) == 0 {
+	if len(all.started) == 0 || len(all.stopped) == 0 {
 		s.t.Error("no churn")
 	}
 	for i, id := range all.started {
