@@ -47,17 +47,16 @@ func (s *stage) live(all []speaker, after string) {
 			s.t.Errorf("after %s: %v, was process %d", after, d, one.pid)
 		}
 	}
+	next := map[upstream.Key]int64{} // of all before any is waited for: after a long line one is silent for half a minute
 	for _, one := range all {
-		s.arrives(one)
+		for _, stream := range streams {
+			k := upstream.Key{Dyno: one.id, Stream: stream}
+			a, _ := s.plane.Of(k)
+			next[k] = a.Next + rate
+		}
 	}
-}
-
-func (s *stage) arrives(one speaker) {
-	s.t.Helper()
-	for _, stream := range streams {
-		k := upstream.Key{Dyno: one.id, Stream: stream}
-		a, _ := s.plane.Of(k)
-		check(s.t, s.plane.Reach(bounded(s.t, patience), k, a.Next+rate))
+	for k, offset := range next {
+		check(s.t, s.plane.Reach(bounded(s.t, patience), k, offset))
 	}
 }
 
