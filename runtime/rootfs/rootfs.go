@@ -58,11 +58,16 @@ func Copy(target string) (*os.File, error) {
 	return f, nil
 }
 
-// Detach takes mounts away soon, unless Unmount is faster. What uses one keeps it.
+// Detach takes mounts away soon, unless Unmount is faster: these and none that is in their place by then. What uses one keeps it.
 func Detach(points ...string) {
+	var mounts paths
+	for _, p := range points {
+		mounts.open(p)
+	}
 	go func() {
-		for _, p := range points {
-			_ = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		defer mounts.close()
+		for _, f := range mounts.files {
+			_ = unix.Unmount("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.MNT_DETACH)
 		}
 	}()
 }
