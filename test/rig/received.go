@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -22,27 +21,24 @@ type Line struct {
 	Text   string
 }
 
-// Received is every line of a dyno that the control plane has, in the order of its arrival.
+// Received is every line of a dyno that the control plane has, in the order of its arrival. One that it is just writing is none yet.
 func (r *Rig) Received(id string) ([]Line, error) {
-	f, err := os.Open(r.received(id))
+	data, err := os.ReadFile(r.received(id))
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	var lines []Line
-	in := bufio.NewScanner(f)
-	in.Buffer(nil, 1<<20)
-	for in.Scan() {
-		line, err := parse(in.Text())
+	for text := range bytes.Lines(data[:bytes.LastIndexByte(data, '\n')+1]) {
+		line, err := parse(strings.TrimSuffix(string(text), "\n"))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", in.Text(), err)
+			return nil, fmt.Errorf("%s: %w", text, err)
 		}
 		lines = append(lines, line)
 	}
-	return lines, in.Err()
+	return lines, nil
 }
 
 // parse reads "<stream> <offset> <size> <lost> <time> <quoted text>".
