@@ -132,7 +132,7 @@ func (l life) between(from, to string, least time.Duration) error {
 	if err := errors.Join(err, err2); err != nil {
 		return err
 	}
-	const slack, early = 3 * time.Second, 500 * time.Millisecond
+	const slack, early = 3 * time.Second, 100 * time.Millisecond
 	if took := b.Sub(a); took < least-early || took > least+slack {
 		return fmt.Errorf("%s from %q to %q, want %s", took, from, to, least)
 	}
