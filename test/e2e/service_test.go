@@ -184,6 +184,7 @@ func TestDynosEndWithTheHost(t *testing.T) {
 			s.check(os.WriteFile(filepath.Join(bin, "systemctl"), []byte("#!/bin/sh\necho "+state+"\nexit 1\n"), 0o700))
 			manage(s, []string{"PATH=" + bin + ":" + os.Getenv("PATH")})
 			dyno := s.await(s.start(s.order(1, "worker.1", "./web worker")), up)
+			_ = s.output(dyno.GetId(), "stdout", "seq=1") // from here on it handles a signal
 			s.check(s.StopAgent())
 			s.check(s.StartAgent(t.Context()))
 			if !ends {
