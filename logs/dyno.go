@@ -25,6 +25,8 @@ type dyno struct {
 	drains    []*drain      // receivers besides the upstream
 
 	waiting []*stream // for their turn to be shipped
+	turn    *stream   // had the last one
+	row     int       // bytes read of it since it did not have the one before, or since nothing of the dyno waited
 	share   *rate.Limiter
 
 	platform platform // has a lock of its own
@@ -42,7 +44,6 @@ type stream struct {
 	read   bool  // the capture that is connected has said that it reads it
 	queued bool  // waits for a turn or has it
 	news   bool  // there may be more than was there when its turn began
-	row    int   // bytes read of it since another stream of the dyno had a turn
 	barred bool  // nothing of it is taken at present
 
 	unread trouble // the shipper's alone
@@ -112,7 +113,7 @@ func (l *Logs) missing(s *stream, from int64) int64 {
 func (l *Logs) enqueue(s *stream) {
 	if s.news = true; !s.queued && !s.barred {
 		s.queued = true
-		l.turns.push(s)
+		l.turns.push(s, true)
 		poke(l.wake)
 	}
 }

@@ -39,14 +39,42 @@ func (c *Cutter) Flush() []Run { return c.c.flush(nil, make([]byte, MaxLine)) }
 func Overtaken(read int, more bool) bool {
 	var t turns
 	d := &dyno{share: newShare()}
-	app, platform := &stream{dyno: d}, &stream{dyno: d}
-	t.push(app)
+	app, platform := &stream{Key: Key{Stream: Stdout}, dyno: d}, &stream{Key: Key{Stream: Platform}, dyno: d}
+	t.push(app, true)
 	t.pop()
-	t.push(platform)
-	app.row += read
-	t.again(app, !more)
+	t.push(platform, true)
+	d.read(read, true)
+	t.push(app, !more)
 	next, _ := t.pop()
 	return next == platform
+}
+
+// Row has streams of a dyno come to wait in that order, and gives the order in which they have their turns.
+func Row(waiting ...Stream) (order []Stream) {
+	var t turns
+	d := &dyno{share: newShare()}
+	for _, s := range waiting {
+		t.push(&stream{Key: Key{Stream: s}, dyno: d}, true)
+	}
+	for s, _ := t.pop(); s != nil; s, _ = t.pop() {
+		order = append(order, s.Stream)
+	}
+	return order
+}
+
+// Trickle is how many turns an app has that always has a little more, all of which is read, while the platform waits.
+func Trickle() (n int) {
+	var t turns
+	d := &dyno{share: newShare()}
+	app, platform := &stream{Key: Key{Stream: Stdout}, dyno: d}, &stream{Key: Key{Stream: Platform}, dyno: d}
+	t.push(platform, true)
+	for t.push(app, true); ; t.push(app, true) {
+		if s, _ := t.pop(); s == platform {
+			return n
+		}
+		d.read(1, false)
+		n++
+	}
 }
 
 // Halve divides runs as poison is looked for.

@@ -9,26 +9,25 @@ const readAgain = 100 * time.Millisecond
 // the next moment is read at once then.
 func (s *shipper) fill() {
 	for s.rest == nil && !s.batch.full() {
-		st, quantum := s.pop()
+		st, quantum, end := s.pop()
 		if st == nil {
 			s.rest = time.After(rest)
 			break
 		}
-		s.take(st, quantum)
+		s.take(st, quantum, end)
 	}
 	if s.due == nil && len(s.batch.runs) > 0 {
 		s.due = time.After(linger)
 	}
 }
 
-// pop gives the stream whose turn it is and how many bytes it may bring, nil if none waits.
-func (s *shipper) pop() (*stream, int) {
+// pop gives the stream whose turn it is, nil if none waits, how many bytes it may bring, and where it ends.
+func (s *shipper) pop() (st *stream, quantum int, end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		st, quantum := s.turns.pop()
-		if st == nil {
-			return nil, 0
+		if st, quantum = s.turns.pop(); st == nil {
+			return nil, 0, 0
 		}
 		switch st.news = false; {
 		case st.dyno.removed:
@@ -37,18 +36,23 @@ func (s *shipper) pop() (*stream, int) {
 		case st.barred: // since it got its turn; it gets another one afterwards
 			st.queued = false
 		default:
-			return st, quantum
+			return st, quantum, st.end
 		}
 	}
 }
 
-// take reads one turn of a stream into the batch.
-func (s *shipper) take(st *stream, quantum int) {
+// take reads one turn of a stream into the batch. What the platform says beyond the end has come after the turn was given, and
+// maybe after the app's last words: it has its own turn, behind them.
+func (s *shipper) take(st *stream, quantum int, end int64) {
 	src, b, more := s.source(st), s.batch, true
-	before, end := b.bytes, b.used+quantum
-	for more && b.used < end {
+	before, full := b.bytes, b.used+quantum
+	for more && b.used < full {
+		most := full - b.used
+		if st.Stream == Platform {
+			most = int(min(int64(most), max(0, end-src.reader.Offset())))
+		}
 		first, err := len(b.runs), error(nil)
-		if b.runs, more, err = src.read(b.runs, b.text[b.used:], end-b.used); st.unread.begins(err) {
+		if b.runs, more, err = src.read(b.runs, b.text[b.used:], most); st.unread.begins(err) {
 			s.log.Warn("part of a spool is unreadable", "dyno", st.Dyno, "stream", st.Stream.String(), "error", err)
 		}
 		if err != nil {
@@ -74,9 +78,9 @@ func (s *shipper) endTurn(st *stream, cost int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.dyno.charge(time.Now(), cost)
-	st.row += cost
-	if st.queued = more || st.news; st.queued {
-		s.turns.again(st, !more)
+	st.queued = more || st.news
+	if st.dyno.read(cost, st.queued); st.queued {
+		s.turns.push(st, !more)
 	}
 }
 

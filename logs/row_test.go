@@ -3,6 +3,7 @@ package logs_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,5 +120,18 @@ func TestNoWordBetween(t *testing.T) {
 		if got := logs.Overtaken(c.read, c.more); got != c.overtaken {
 			t.Errorf("%d bytes read, more %v: overtaken %v", c.read, c.more, got)
 		}
+	}
+}
+
+// TestTurnsOfOneDyno: the app's words go before the platform's, whoever came first, and keep it waiting for a while only.
+func TestTurnsOfOneDyno(t *testing.T) {
+	want := []logs.Stream{logs.Stdout, logs.Stderr, logs.Platform}
+	for _, came := range [][]logs.Stream{want, {logs.Platform, logs.Stderr, logs.Stdout}, {logs.Stderr, logs.Platform, logs.Stdout}} {
+		if got := logs.Row(came...); !slices.Equal(got, want) {
+			t.Errorf("%v had their turns as %v", came, got)
+		}
+	}
+	if n := logs.Trickle(); n < 2 || n > 100 {
+		t.Errorf("the platform waited for %d turns", n)
 	}
 }

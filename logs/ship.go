@@ -189,7 +189,6 @@ func (s *shipper) rewind() {
 		src.close()
 		if !st.dyno.removed {
 			s.enqueue(st)
-			st.dyno.reorder()
 		}
 	}
 	clear(s.sources)

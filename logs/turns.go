@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -13,9 +12,9 @@ const (
 	// that come at once wait for each other a little.
 	turnBytes  = 32 << 10
 	firstBytes = 2 << 10
-	// rowBytes are read of one stream before another one of the same dyno, which has just come: what the app said last goes
-	// before the platform's word of its end.
+	// rowBytes are read of one stream while others of the same dyno wait, each turn counted as turnCost at least.
 	rowBytes = 64 << 10
+	turnCost = 2 << 10
 	// shareRate and shareBurst are what a dyno may say, in bytes a second and at once, and still go before those that
 	// wait for another turn. It is no limit: what nobody else wants is its too.
 	shareRate  = 64 << 10
@@ -35,26 +34,28 @@ type turns struct {
 
 func newShare() *rate.Limiter { return rate.NewLimiter(shareRate, shareBurst) }
 
-// push gives a stream a turn; it must have none yet.
-func (t *turns) push(s *stream) {
-	d := s.dyno
-	s.row, d.waiting = 0, append(d.waiting, s)
-	if len(d.waiting) == 1 {
-		t.line(d, true)
+// push gives a stream a turn; it must have none yet. fresh: all that was there before is read, and what there is now has come
+// since.
+func (t *turns) push(s *stream, fresh bool) {
+	if s.dyno.wait(s); len(s.dyno.waiting) == 1 {
+		t.line(s.dyno, fresh)
 	}
 }
 
-// again gives a stream that has just had a turn another one, before those of its dyno that have come meanwhile. fresh: all that
-// was there is read, and what there is now has come since.
-func (t *turns) again(s *stream, fresh bool) {
-	d := s.dyno
-	if s.row < rowBytes {
-		d.waiting = slices.Insert(d.waiting, 0, s)
-	} else {
-		s.row, d.waiting = 0, append(d.waiting, s)
+// wait puts a stream among those of its dyno that wait. They are in their order, so that what the app said last goes before the
+// platform's word of its end; only one that had a long row goes behind the others.
+func (d *dyno) wait(s *stream) {
+	at := slices.IndexFunc(d.waiting, func(o *stream) bool { return o.Stream > s.Stream })
+	if at < 0 || s == d.turn && d.row >= rowBytes {
+		at = len(d.waiting)
 	}
-	if len(d.waiting) == 1 {
-		t.line(d, fresh)
+	d.waiting = slices.Insert(d.waiting, at, s)
+}
+
+// read takes in that so many bytes were read of the stream that had the last turn, and whether it is to have another one.
+func (d *dyno) read(cost int, again bool) {
+	if d.row += max(cost, turnCost); !again && len(d.waiting) == 0 {
+		d.turn, d.row = nil, 0
 	}
 }
 
@@ -72,7 +73,9 @@ func (t *turns) pop() (s *stream, quantum int) {
 	if d == nil {
 		return nil, 0
 	}
-	s = d.waiting[0]
+	if s = d.waiting[0]; s != d.turn {
+		d.turn, d.row = s, 0
+	}
 	if d.waiting = d.waiting[1:]; len(d.waiting) > 0 {
 		t.line(d, fresh)
 	}
@@ -104,9 +107,4 @@ func (d *dyno) charge(now time.Time, cost int) {
 	if d.within(now) {
 		d.share.ReserveN(now, min(cost, shareBurst))
 	}
-}
-
-// reorder has the dyno's streams read in their order: what the app said goes before the platform's word of its end.
-func (d *dyno) reorder() {
-	slices.SortFunc(d.waiting, func(a, b *stream) int { return cmp.Compare(a.Stream, b.Stream) })
 }

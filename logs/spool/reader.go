@@ -91,6 +91,9 @@ func (r *Reader) Next(buf []byte) (Piece, error) {
 	return Piece{}, fmt.Errorf("read stream: %w", err)
 }
 
+// Offset is the position of the next piece.
+func (r *Reader) Offset() int64 { return r.pos }
+
 // Close gives the files back.
 func (r *Reader) Close() {
 	if r.file != nil {

@@ -95,9 +95,17 @@ func (l life) same(stream string, want []string) error {
 		return l.err
 	}
 	if got := rig.Texts(l.lines, stream); !slices.Equal(got, want) {
-		return fmt.Errorf("%s is %.300q, want %.300q", stream, got, want)
+		return fmt.Errorf("%s is %s, want %s", stream, brief(got), brief(want))
 	}
 	return nil
+}
+
+// brief is the beginning of each text, and how long it is.
+func brief(texts []string) (all []string) {
+	for _, text := range texts {
+		all = append(all, fmt.Sprintf("%.60q (%d)", text, len(text)))
+	}
+	return all
 }
 
 // exit checks how the newest life ended.
