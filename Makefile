@@ -71,7 +71,7 @@ test-packages: deps-packages ## packages: reproducible, clean, installed into a 
 test-host: deps-host ## acceptance on virtual hosts with systemd, for hours: RELEASE=all, bookworm, trixie or forky (root)
 	go test -count=1 -v -timeout 6h ./test/host -release $(RELEASE)
 
-test-host-part: deps-host ## of those, what fits into every run: some minutes on the oldest release (root)
+test-host-part: deps-host ## of those, what fits into every run, on the oldest release (root)
 	go test -count=1 -timeout 20m ./test/host -run TestHost -release bookworm -part
 
 bench-host: deps-host ## a start beside ctr's on a virtual host with crun and cgroup v2, for half an hour (root)

@@ -111,11 +111,12 @@ func (h *Host) launch() error {
 }
 
 // arguments are those of a machine like an instance in the cloud: an NVMe disk and a network card. Trixie's kernel does
-// not get along with five levels of page tables here.
+// not get along with five levels of page tables here, nor with a thread for each processor: one then ran code that the other had
+// replaced, and the kernel panicked.
 func (h *Host) arguments() []string {
-	kernel := "console=ttyS0 root=/dev/nvme0n1 rw quiet systemd.hostname=" + h.Name + " systemd.machine_id=" + h.machineID
+	kernel := "console=ttyS0 root=/dev/nvme0n1 rw quiet panic=-1 systemd.hostname=" + h.Name + " systemd.machine_id=" + h.machineID
 	args := []string{
-		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", fmt.Sprint(h.Memory),
+		"-accel", "tcg,thread=single", "-cpu", "max,la57=off", "-smp", "2", "-m", fmt.Sprint(h.Memory),
 		"-display", "none", "-monitor", "none", "-serial", "file:" + h.path("console"), "-no-reboot",
 		"-kernel", h.Image.file("vmlinuz"), "-append", kernel,
 		"-drive", "file=" + h.path("disk") + ",if=none,id=disk,format=qcow2,cache=unsafe", "-device", "nvme,serial=disk,drive=disk",

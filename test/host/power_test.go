@@ -12,12 +12,7 @@ import (
 	"github.com/dynod/dynod/test/exact/upstream"
 )
 
-func cuts() int {
-	if *part {
-		return 2
-	}
-	return 10
-}
+const cuts = 10
 
 // late is how far a busy, emulated host may be behind: what was in the spool so long must outlive a power cut. On an instance it
 // is little more than a second; left to itself, ext4 takes 30.
@@ -26,7 +21,7 @@ const late = 10 * time.Second
 // powerCuts: whatever the agent does when the power goes, it starts again with every order that it had accepted, and of the
 // output that waits for the control plane only the last moment is gone. That it is gone is told.
 func (s *stage) powerCuts() {
-	for n := range cuts() {
+	for n := range cuts {
 		all := s.speak(2)
 		s.plane.Down()
 		kept := s.spooled(all)

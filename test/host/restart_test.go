@@ -6,17 +6,12 @@ import (
 	dynodv1 "github.com/dynod/dynod/proto/dynod/v1"
 )
 
-// many is how many dynos talk while services restart under them.
-func many() int {
-	if *part {
-		return 3
-	}
-	return 20
-}
+// many dynos talk while services restart under them.
+const many = 20
 
 // restarts: nothing that an operator does to the services or the package touches a dyno, and no byte of output goes astray.
 func (s *stage) restarts() {
-	all := s.speak(many())
+	all := s.speak(many)
 	for _, unit := range []string{"dynod", "dynod-capture", "containerd"} {
 		before := s.pid(unit)
 		s.run("systemctl restart %s", unit)
