@@ -22,13 +22,15 @@ func need(t *testing.T) {
 	}
 }
 
-func run(t *testing.T, argv ...string) {
+func run(t *testing.T, argv ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "PACKER_CONFIG_DIR="+t.TempDir())
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Errorf("%s: %v\n%s", strings.Join(argv, " "), err, out)
 	}
+	return string(out)
 }
 
 func read(t *testing.T, name string) string {
@@ -69,7 +71,10 @@ func TestScript(t *testing.T) {
 
 func TestContainerdReadsItsConfiguration(t *testing.T) {
 	need(t)
-	run(t, "containerd", "--config", filepath.Join(dir, "files/containerd.toml"), "config", "dump")
+	said := run(t, "containerd", "--config", filepath.Join(dir, "files/containerd.toml"), "config", "dump")
+	if want := `"io.containerd.timeout.shim.load" = "1m"`; !strings.Contains(said, want) {
+		t.Errorf("got %s, want %s in it", said, want)
+	}
 }
 
 // Every setting is one that the kernel has.

@@ -116,6 +116,8 @@ func certificates(t testing.TB, hosts ...string) string {
 func (s *stage) equip(certs string) {
 	s.t.Helper()
 	s.write("/etc/dynod/conf.d/50-test.toml", []byte(config))
+	s.put("/etc/containerd/config.toml", "../../packaging/ami/files/containerd.toml")
+	s.run("systemctl restart containerd")
 	for _, name := range []string{"ca.pem", "agent.pem", "agent-key.pem"} {
 		s.put("/etc/dynod/tls/"+name, filepath.Join(certs, name))
 	}
