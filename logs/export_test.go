@@ -77,5 +77,35 @@ func Trickle() (n int) {
 	}
 }
 
+// Rewound has an app and the platform read, the app again and again until it comes behind the platform, and then trouble
+// upstream: it gives the order in which they are read again.
+func Rewound() (order []Stream) {
+	s := &shipper{Logs: &Logs{}, sources: map[*stream]*source{}, batch: newCargo()}
+	d := &dyno{share: newShare()}
+	app, platform := &stream{Key: Key{Stream: Stdout}, dyno: d}, &stream{Key: Key{Stream: Platform}, dyno: d}
+	s.sources[app], s.sources[platform] = newSource("", app.Key, 0), newSource("", platform.Key, 0)
+	s.enqueue(app)
+	s.pop()
+	s.enqueue(platform)
+	s.endTurn(app, rowBytes, true)
+	s.rewind()
+	for st, _, _ := s.pop(); st != nil; st, _, _ = s.pop() {
+		order = append(order, st.Stream)
+	}
+	return order
+}
+
+// Turn has the shipper read a stream of a dyno that has its directory in dir, of which it has heard up to end, and gives the
+// text of that turn.
+func Turn(dir, id string, of Stream, end int64) (text string) {
+	s := &shipper{Logs: &Logs{cfg: Config{SpoolDir: dir}}, sources: map[*stream]*source{}, batch: newCargo()}
+	st := &stream{Key: Key{id, of}, dyno: &dyno{share: newShare()}}
+	s.take(st, turnBytes, end)
+	for _, r := range s.batch.runs {
+		text += string(r.Text)
+	}
+	return text
+}
+
 // Halve divides runs as poison is looked for.
 func Halve(runs []Run) [][]Run { return halve(runs) }

@@ -3,6 +3,7 @@ package logs_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/logs/spool"
 )
 
 // orderly is a receiver that is closed at first, and keeps in which order bytes of a dyno come, over its streams.
@@ -133,5 +135,30 @@ func TestTurnsOfOneDyno(t *testing.T) {
 	}
 	if n := logs.Trickle(); n < 2 || n > 100 {
 		t.Errorf("the platform waited for %d turns", n)
+	}
+}
+
+// TestTurnsAfterTrouble: what is read again goes in its order, however much was read in a row before.
+func TestTurnsAfterTrouble(t *testing.T) {
+	if got := logs.Rewound(); !slices.Equal(got, []logs.Stream{logs.Stdout, logs.Platform}) {
+		t.Errorf("read again as %v", got)
+	}
+}
+
+// TestPlatformWaitsForLastWords: a turn of the platform brings nothing that came after it was given; one of the app brings all.
+func TestPlatformWaitsForLastWords(t *testing.T) {
+	const heard, since = "State changed from starting to up\n", "Process exited with status 0\n"
+	for of, want := range map[logs.Stream]string{logs.Platform: heard, logs.Stdout: heard + since} {
+		dir, id := t.TempDir(), newID()
+		w, err := spool.OpenWriter(filepath.Join(dir, id), of, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Append([]byte(heard+since), time.Now()), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := logs.Turn(dir, id, of, int64(len(heard))); got != want {
+			t.Errorf("%v: a turn brought %q", of, got)
+		}
 	}
 }

@@ -188,6 +188,7 @@ func (s *shipper) rewind() {
 	for st, src := range s.sources {
 		src.close()
 		if !st.dyno.removed {
+			st.dyno.anew()
 			s.enqueue(st)
 		}
 	}

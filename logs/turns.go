@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -57,6 +58,12 @@ func (d *dyno) read(cost int, again bool) {
 	if d.row += max(cost, turnCost); !again && len(d.waiting) == 0 {
 		d.turn, d.row = nil, 0
 	}
+}
+
+// anew has the streams that wait in their order, as if none had been read.
+func (d *dyno) anew() {
+	d.turn, d.row = nil, 0
+	slices.SortFunc(d.waiting, func(a, b *stream) int { return cmp.Compare(a.Stream, b.Stream) })
 }
 
 func (t *turns) line(d *dyno, fresh bool) {
