@@ -151,10 +151,22 @@ func TestDoctorWithoutAgent(t *testing.T) {
 	}
 }
 
-// A containerd that is frozen is told from one that is not there.
+// A containerd that is frozen is told from one that is not there, and one that would not wait for a slow shim is named.
 func TestDoctorOfContainerd(t *testing.T) {
 	s := open(t, "")
 	s.check(s.StopAgent())
+	file := filepath.Join(s.Lab.Dir(), "containerd.toml")
+	patient := must(os.ReadFile(file))(t)
+	hasty, _, _ := strings.Cut(string(patient), "[timeouts]")
+	for text, want := range map[string]string{string(patient): "ok: version ", hasty: "warning: a containerd that comes back waits for a shim for 5s only"} {
+		s.check(os.WriteFile(file, []byte(text), 0o600))
+		r, _ := s.doctor("dynod")
+		if !slices.ContainsFunc(r.Findings, func(f report.Finding) bool {
+			return f.Check == "containerd" && strings.HasPrefix(string(f.Status)+": "+f.Text, want)
+		}) {
+			t.Errorf("found %+v; want %s", r.Findings, want)
+		}
+	}
 	pid := s.Lab.ContainerdPID()
 	s.check(syscall.Kill(pid, syscall.SIGSTOP))
 	defer func() { s.check(syscall.Kill(pid, syscall.SIGCONT)) }()

@@ -35,6 +35,8 @@ disabled_plugins = [
   level = "warn"
 [grpc]
   address = "{{.Address}}"
+[timeouts]
+  "io.containerd.timeout.shim.load" = "1m"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{{.Opt}}"
 `))
