@@ -1,10 +1,11 @@
 // Package state keeps what must survive a restart of the agent: one JSON file a dyno on disk, which an operator can
 // read, and beside it on tmpfs the secret part of the order. A record is durable when Save returns. One that Note has
 // written is on tmpfs, newer than that on disk, and gone when the host goes down. The package never repairs or removes a file
-// that it cannot read.
+// that it cannot read, unless it is blank: then its order was never accepted.
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -87,10 +89,38 @@ func (s *Store) Add(r dyno.Record) error {
 	if err := os.Remove(s.noted(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove note of an earlier generation: %w", err)
 	}
-	if err := s.Save(r); err != nil {
+	save := s.create
+	if _, err := os.Lstat(s.record(r.ID)); err == nil {
+		save = s.Save
+	}
+	if err := save(r); err != nil {
 		return errors.Join(err, s.Remove(r.ID))
 	}
 	return nil
+}
+
+// create is Save where there is no record, with one sync instead of two: it takes a new file's name along (decision 29).
+func (s *Store) create(r dyno.Record) (err error) {
+	data, err := encode(r)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.records, ".")
+	if err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = fmt.Errorf("write record: %w", err)
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), s.record(r.ID)); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Sync()
 }
 
 // Save writes a record, whole or not at all; it is on the disk when Save returns.
@@ -163,12 +193,18 @@ func (s *Store) Load() ([]Entry, error) {
 			return nil
 		})
 	}
-	return entries, reads.Wait()
+	err = reads.Wait()
+	return slices.DeleteFunc(entries, func(e Entry) bool { return errors.Is(e.Err, errBlank) }), err
 }
 
 func (s *Store) load(id string) Entry {
 	e := Entry{ID: id}
-	if e.Record, e.Err = read(s.record(id), id); e.Err != nil {
+	if e.Record, e.Err = read(s.record(id), id); errors.Is(e.Err, errBlank) {
+		if err := s.Remove(id); err != nil {
+			e.Err = err
+		}
+	}
+	if e.Err != nil {
 		return e
 	}
 	if noted, err := read(s.noted(id), id); err == nil && noted.Revision > e.Record.Revision {
@@ -181,6 +217,9 @@ func (s *Store) load(id string) Entry {
 	return e
 }
 
+// errBlank is a record whose name alone was on the disk when the host went down, so its order was not accepted.
+var errBlank = errors.New("blank record")
+
 func read(path, id string) (dyno.Record, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -188,6 +227,8 @@ func read(path, id string) (dyno.Record, error) {
 	}
 	var f file
 	switch err := json.Unmarshal(data, &f); {
+	case len(bytes.Trim(data, "\x00")) == 0:
+		return f.Record, errBlank
 	case err != nil:
 		return f.Record, fmt.Errorf("damaged record: %w", err)
 	case f.Version > version:

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -151,7 +152,7 @@ func TestSecretsAreGoneAfterReboot(t *testing.T) {
 
 func TestUnreadableRecordsAreToldAndKept(t *testing.T) {
 	for name, content := range map[string]string{
-		"empty": "", "cut": `{"version":1,"id":"` + id, "not json": "\x00\x01",
+		"cut": `{"version":1,"id":"` + id, "not json": "\x00\x01",
 		"newer":    `{"version":2,"id":"` + id + `","generation":1,"phase":"up"}`,
 		"other id": `{"version":1,"id":"x","generation":1,"phase":"up"}`, "no phase": `{"version":1,"id":"` + id + `","generation":1}`,
 	} {
@@ -169,6 +170,26 @@ func TestUnreadableRecordsAreToldAndKept(t *testing.T) {
 				t.Error("the file was changed")
 			}
 		})
+	}
+}
+
+// A host that goes down while an order is made durable may leave the name of its record alone, or zeros.
+func TestBlankRecordsAreRemoved(t *testing.T) {
+	for _, content := range []string{"", "\x00\x00\x00"} {
+		store, records, _ := open(t)
+		if err := store.Add(record()); err != nil {
+			t.Fatal(err)
+		}
+		other := filepath.Join(records, "other.json")
+		if err := os.WriteFile(other, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.Load(); err != nil || len(got) != 1 || got[0].ID != id {
+			t.Errorf("%q: %+v %v", content, got, err)
+		}
+		if _, err := os.Lstat(other); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: the file is there: %v", content, err)
+		}
 	}
 }
 
