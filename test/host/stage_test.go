@@ -216,7 +216,7 @@ func (s *stage) start(o *dynodv1.StartDynoRequest) string {
 	return o.GetHeader().GetDynoId()
 }
 
-// await waits for a dyno to be in one of the phases.
+// await waits for a dyno to be in one of the phases. An agent that comes back shows what is up before it has found its process.
 func (s *stage) await(id string, phases ...dynodv1.Phase) *dynodv1.Dyno {
 	s.t.Helper()
 	var d *dynodv1.Dyno
@@ -227,7 +227,8 @@ func (s *stage) await(id string, phases ...dynodv1.Phase) *dynodv1.Dyno {
 			return false, nil
 		}
 		d = out.GetDyno()
-		return slices.Contains(phases, d.GetPhase()), err
+		found := d.GetPhase() != dynodv1.Phase_PHASE_UP || d.GetPid() != 0
+		return found && slices.Contains(phases, d.GetPhase()), err
 	})
 	if err != nil {
 		s.t.Fatalf("dyno %s to be %v: %v; it is %v", id, phases, err, d)
