@@ -152,6 +152,9 @@ func (r *Runtime) createTask(ctx context.Context, c Container, d spec.Dyno) erro
 	for {
 		shim := r.shims.choose(c.Space)
 		err := r.createIn(ctx, shim, c, d)
+		if err == nil {
+			err = r.secure(ctx, shim, c.ID)
+		}
 		if again := r.shims.made(shim, c.ID, err); !again || ctx.Err() != nil {
 			return err
 		}

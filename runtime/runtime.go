@@ -143,7 +143,8 @@ type Runtime struct {
 	spares    map[int]*sandbox      // by slot
 	bounds    map[uint32]*bound     // by project
 	sessions  map[*session]struct{} // that run
-	warned    sync.Once
+
+	warned, unkept sync.Once
 }
 
 // New is ready when containerd may still be away: what needs it fails as Unavailable until it is back. It
@@ -185,7 +186,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		config: config, client: client, slugs: store, cache: held, log: log,
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1),
-		options: options, shims: newShims(), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
+		options: options, shims: newShims(config.shimSocket), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
 		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{}, spares: map[int]*sandbox{},
 		bounds: map[uint32]*bound{}, sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
 	}, nil

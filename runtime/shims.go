@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"crypto/rand"
+	"errors"
+	"os"
 	"sync"
 	"time"
 )
@@ -19,6 +21,8 @@ const (
 // A shim makes one dyno at a time, and ends with its last. So one that makes a dyno already is not joined, nor one
 // whose dynos are all being deleted.
 type shims struct {
+	socket func(name string) string // path of a shim's
+
 	mu   sync.Mutex
 	all  map[*shimGroup]bool
 	with map[string]*shimGroup // by dyno
@@ -31,11 +35,11 @@ type shimGroup struct {
 	busy        bool            // makes a dyno
 	joined      bool            // had others when it began to
 	since       time.Time       // when it began to
-	hung        bool            // did not make one in time, whether it was waited for or not
+	hung        bool            // is not joined again: did not make one in time, whether it was waited for or not, or was replaced
 }
 
-func newShims() *shims {
-	return &shims{all: map[*shimGroup]bool{}, with: map[string]*shimGroup{}}
+func newShims(socket func(name string) string) *shims {
+	return &shims{socket: socket, all: map[*shimGroup]bool{}, with: map[string]*shimGroup{}}
 }
 
 // choose takes the fullest shim that has room, or a new one. It must be given back with made.
@@ -57,8 +61,8 @@ func newShim(space string) *shimGroup {
 	return &shimGroup{name: rand.Text(), space: space, dynos: map[string]bool{}}
 }
 
-// made says what became of the dyno for which a shim was chosen. again: the shim's last other dyno was deleted meanwhile, and
-// the shim may have gone with it.
+// made says what became of the dyno for which a shim was chosen. again: it was replaced, or its last other dyno was deleted
+// meanwhile, and the shim may have gone with it.
 func (s *shims) made(g *shimGroup, id string, err error) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,11 +70,11 @@ func (s *shims) made(g *shimGroup, id string, err error) (again bool) {
 	switch {
 	case err == nil:
 		g.dynos[id], s.with[id] = true, g
-	case time.Since(g.since) >= createTurn:
+	case time.Since(g.since) >= createTurn || errors.Is(err, errReplaced):
 		g.hung = true
 	}
 	s.drop(g)
-	return err != nil && g.joined && !s.all[g]
+	return errors.Is(err, errReplaced) || err != nil && g.joined && !s.all[g]
 }
 
 // recall notes a dyno that an earlier process has made.
@@ -110,5 +114,6 @@ func (s *shims) leave(id string) {
 func (s *shims) drop(g *shimGroup) {
 	if len(g.dynos) == 0 && !g.busy {
 		delete(s.all, g)
+		_ = os.Remove(s.socket(g.name) + kept)
 	}
 }

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -175,6 +176,58 @@ func TestAHungShimCostsOneStart(t *testing.T) {
 	}
 	must(t, unix.Kill(shim, unix.SIGCONT))
 	must(t, <-deleted)
+}
+
+// A shim whose socket takes nobody in time is replaced by containerd, and would not be found again by the next one.
+func TestAReplacedShimGetsItsAddressBack(t *testing.T) {
+	h := newHost(t)
+	a := h.slug(nil)
+	old := []*dyno{h.runIn("", a), h.runIn("", a)}
+	shim, results := old[0].shim(), old[1].waiting()
+	must(t, unix.Kill(shim, unix.SIGSTOP))
+	defer unix.Kill(shim, unix.SIGCONT) //nolint:errcheck // or nothing of it can be removed
+	socket := h.lab.ShimSocket(old[0].ID)
+	waiting := crowd(t, socket)
+	next := h.runIn("", a)
+	must(t, unix.Kill(shim, unix.SIGCONT))
+	for _, fd := range waiting {
+		_ = unix.Close(fd)
+	}
+	if next.shim() == shim {
+		t.Fatal("the shim was joined: it was not replaced")
+	}
+	must(t, h.lab.RestartContainerd(h.ctx))
+	eventually(h.ctx, t, "containerd answers again", func() bool { return h.Ping(h.ctx) == nil })
+	all := h.all()
+	for _, d := range append(old, next) {
+		if all[d.ID] != runtime.StateRunning {
+			t.Errorf("%s is %v after a restart of containerd", d.ID, all[d.ID])
+		}
+	}
+	old[1].endsBySIGTERM(results)
+	for _, d := range append(old, next) {
+		must(t, h.Delete(h.ctx, d.ID))
+	}
+	eventually(h.ctx, t, "the shim ends with its last dyno", func() bool { return !alive(shim) })
+	if left, _ := filepath.Glob(socket + "*"); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// crowd fills the queue of a socket that belongs to a process that is stopped: it takes nobody any more.
+func crowd(t *testing.T, socket string) (fds []int) {
+	t.Helper()
+	for {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		must(t, err)
+		fds = append(fds, fd)
+		switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); {
+		case errors.Is(err, unix.EAGAIN):
+			return fds
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
 }
 
 // createUnswept is a Create whose clean-up, which waits for the shim, is left to the end of the test.

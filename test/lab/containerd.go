@@ -185,10 +185,17 @@ func removeShimFiles(state string) {
 	for _, bundle := range bundles {
 		if socket, ok := strings.CutPrefix(shimAddress(bundle), "unix://"); ok {
 			_ = os.Remove(socket)
+			_ = os.Remove(socket + ".dynod") // the agent's second name of it
 		}
 		id, namespace := filepath.Base(bundle), filepath.Base(filepath.Dir(bundle))
 		_ = os.RemoveAll(filepath.Join("/run/containerd/runc", namespace, id))
 	}
+}
+
+// ShimSocket is the path of the socket of the shim that a container has.
+func (l *Lab) ShimSocket(container string) string {
+	bundle := filepath.Join(l.containerdState(), "io.containerd.runtime.v2.task", l.Namespace(), container)
+	return strings.TrimPrefix(shimAddress(bundle), "unix://")
 }
 
 // shimAddress reads it where containerd before 1.7 writes it, or where later ones do.
