@@ -111,6 +111,18 @@ func (b *board) watch() (*Watch, []Status) {
 // Wake is sent to when Changes has something, or the host itself has changed.
 func (w *Watch) Wake() <-chan struct{} { return w.wake }
 
+// Starting says whether all that Changes has is dynos that are starting.
+func (w *Watch) Starting() bool {
+	w.board.mu.Lock()
+	defer w.board.mu.Unlock()
+	for id := range w.news {
+		if s, ok := w.board.statuses[id]; !ok || s.Phase != dyno.Starting {
+			return false
+		}
+	}
+	return len(w.news) > 0
+}
+
 // Changes is what changed since the last call: the newest status of each dyno, and the ids that are forgotten.
 func (w *Watch) Changes() (changed []Status, forgotten []string) {
 	w.board.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -77,13 +78,13 @@ func (a *Agent) Connected(yes bool) {
 	}
 }
 
-func kernel() string {
+var kernel = sync.OnceValue(func() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(release))
-}
+})
 
 // pressure is zero where the kernel has no PSI.
 func pressure() Pressure {

@@ -36,7 +36,6 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	}
 	r.facts = facts{r.held.net, r.held.pid}
 	r.show()
-	waited := r.wait(ctx)
 	switch {
 	case !adopted && r.rec.Stop != nil: // ordered as the last step ended: dyno-init may not heed SIGTERM yet, and no app is there
 		r.kill(ctx, "")
@@ -45,7 +44,7 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	default:
 		r.receive(ctx)
 	}
-	return r.supervise(ctx, waited)
+	return r.supervise(ctx, r.wait(ctx))
 }
 
 func (r *runner) newHolding() *holding {

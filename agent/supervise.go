@@ -68,8 +68,11 @@ func after(due dyno.Due, at time.Time) *time.Timer {
 	return time.NewTimer(time.Until(at))
 }
 
+// soonest is the first time when a listener is looked for: no program is there before.
+const soonest = 2 * time.Millisecond
+
 // probe looks for a listener on $PORT, more and more seldom: what boots in a time is seen at most a quarter of it later, or
-// 100 ms. Nil for a dyno that needs none.
+// 2 to 100 ms. Nil for a dyno that needs none.
 func (r *runner) probe(ctx context.Context) <-chan struct{} {
 	if r.rec.Phase != dyno.Starting || !r.rec.Spec.Web() {
 		return nil
@@ -78,13 +81,13 @@ func (r *runner) probe(ctx context.Context) <-chan struct{} {
 	id, port := r.rec.ID, r.rec.Spec.Port
 	go func() {
 		for begun := time.Now(); ; {
-			if ok, err := r.Network.Listening(ctx, id, port); err == nil && ok {
-				close(listening)
+			select {
+			case <-time.After(min(max(time.Since(begun)/4, soonest), 100*time.Millisecond)):
+			case <-ctx.Done():
 				return
 			}
-			select {
-			case <-time.After(min(max(time.Since(begun)/4, time.Millisecond), 100*time.Millisecond)):
-			case <-ctx.Done():
+			if ok, err := r.Network.Listening(ctx, id, port); err == nil && ok {
+				close(listening)
 				return
 			}
 		}

@@ -134,7 +134,11 @@ func (p place) tell(c Container, first int) error {
 		}
 	}
 	for _, file := range p.private(c, p.rootfs()) {
-		if err := file.makeFile(first); err != nil {
+		err := file.write(0) // most are there since the sandbox was made
+		if errors.Is(err, fs.ErrNotExist) {
+			err = file.makeFile(first)
+		}
+		if err != nil {
 			return err
 		}
 	}

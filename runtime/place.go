@@ -194,17 +194,21 @@ func (e entry) makeDir(first int) error {
 	return e.own(first)
 }
 
-// makeFile writes through no link.
 func (e entry) makeFile(first int) error {
-	f, err := os.OpenFile(e.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err := e.write(os.O_CREATE); err != nil {
+		return err
+	}
+	return e.own(first)
+}
+
+// write goes through no link. The file must be there unless it is to be created.
+func (e entry) write(create int) error {
+	f, err := os.OpenFile(e.path, os.O_WRONLY|create|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(e.data)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return e.own(first)
+	return errors.Join(err, f.Close())
 }
 
 // own gives the entry away first: changing the owner would take bits off its mode.

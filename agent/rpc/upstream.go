@@ -52,6 +52,10 @@ func (r *Reporter) Run(ctx context.Context) error {
 	return nil
 }
 
+// gather is how long a report waits that says no more than how far starts are: they take the host's time now, and it soon can
+// say that they are up.
+const gather = 20 * time.Millisecond
+
 // silentBeats is for how many heartbeats a control plane may leave reports unanswered, or not even take them, before
 // it is connected to anew.
 const silentBeats = 3
@@ -74,6 +78,7 @@ func (r *Reporter) connection(ctx context.Context) (worked bool, err error) {
 	watch, all := r.Agent.Watch()
 	defer watch.Close()
 	s := session{r: r, stream: stream, ends: map[uint64][]agent.Status{}}
+	var later <-chan time.Time
 	if err := s.send(true, all, nil); err != nil {
 		return false, err
 	}
@@ -82,8 +87,13 @@ func (r *Reporter) connection(ctx context.Context) (worked bool, err error) {
 	for {
 		select {
 		case <-watch.Wake():
-			changed, forgotten := watch.Changes()
-			err = s.send(false, changed, forgotten)
+			if !watch.Starting() {
+				later, err = nil, s.changes(watch)
+			} else if later == nil {
+				later = time.After(gather)
+			}
+		case <-later:
+			later, err = nil, s.changes(watch)
 		case <-beat.C:
 			err = s.send(false, nil, nil)
 		case seq := <-acks:
@@ -128,6 +138,11 @@ type session struct {
 	seq    uint64
 	acked  uint64
 	ends   map[uint64][]agent.Status // ends of dynos told in a report not yet acknowledged
+}
+
+func (s *session) changes(watch *agent.Watch) error {
+	changed, forgotten := watch.Changes()
+	return s.send(false, changed, forgotten)
 }
 
 func (s *session) send(snapshot bool, dynos []agent.Status, forgotten []string) error {
