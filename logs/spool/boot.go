@@ -86,18 +86,32 @@ func jumpAll(root string, names []string) error {
 }
 
 func jump(dyno string, s Stream) error {
-	if err := cutZeros(Dir(dyno, s)); err != nil {
+	far, err := delivered(dyno)
+	if err != nil {
 		return err
 	}
-	tail, err := Tail(dyno, s)
-	if err != nil || tail == 0 {
-		return err
+	d, err := openFolder(Dir(dyno, s), streamDepth)
+	if gone(err) {
+		if far[s] == 0 {
+			return nil
+		}
+		d, err = makeFolder(Dir(dyno, s), streamDepth)
 	}
-	d, err := makeFolder(Dir(dyno, s), streamDepth)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	l, err := d.list()
+	if err == nil {
+		err = d.cutZeros(l)
+	}
+	if err != nil {
+		return err
+	}
+	tail, err := d.tail(l, far[s])
+	if err != nil || tail == 0 {
+		return err
+	}
 	return d.makeEnd(tail + margin)
 }
 
@@ -106,19 +120,7 @@ const largestBlock = 64 << 10
 
 // cutZeros takes the zeros from the end of the last segment that has bytes, a block of them at most. Where bytes are added to a
 // block that is on disk, ext4 may have the file's new length there before it has them.
-func cutZeros(dir string) error {
-	d, err := openFolder(dir, streamDepth)
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	l, err := d.list()
-	if err != nil {
-		return err
-	}
+func (d folder) cutZeros(l Listing) error {
 	for _, start := range slices.Backward(l.Segments) {
 		name := fileName(start, segmentSuffix)
 		size, err := d.size(name)
@@ -126,13 +128,13 @@ func cutZeros(dir string) error {
 			return err
 		}
 		if size > 0 {
-			return d.cutZeros(name, size)
+			return d.cutEnd(name, size)
 		}
 	}
 	return nil
 }
 
-func (d folder) cutZeros(name string, size int64) error {
+func (d folder) cutEnd(name string, size int64) error {
 	f, err := d.open(name, os.O_RDWR)
 	if err != nil {
 		return err

@@ -79,7 +79,8 @@ func Tail(dyno string, s Stream) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return tail(dyno, s, far)
+	_, tail, err := survey(dyno, s, far)
+	return tail, err
 }
 
 // Tails is Tail of every stream, at less cost. It is 0 for those of which the error is.
@@ -90,44 +91,26 @@ func Tails(dyno string) (tails Cursor, err error) {
 	}
 	var errs []error
 	for _, s := range Streams {
-		tails[s], err = tail(dyno, s, far)
+		_, tails[s], err = survey(dyno, s, far)
 		errs = append(errs, err)
 	}
 	return tails, errors.Join(errs...)
 }
 
-// tail is of a stream of which the receivers have been told up to far.
-func tail(dyno string, s Stream, far Cursor) (int64, error) {
+// survey lists a stream of which the receivers have been told up to far, and finds its end.
+func survey(dyno string, s Stream, far Cursor) (l Listing, tail int64, err error) {
 	d, err := openFolder(Dir(dyno, s), streamDepth)
 	if gone(err) {
-		return far[s], nil
+		return l, far[s], nil
 	}
 	if err != nil {
-		return 0, err
+		return l, 0, err
 	}
 	defer d.Close()
-	l, err := d.list()
-	if err != nil {
-		return 0, err
+	if l, err = d.list(); err == nil {
+		tail, err = d.tail(l, far[s])
 	}
-	return d.tail(l, far[s])
-}
-
-// tail is Tail for who has the listing.
-func (l Listing) tail(dyno string, s Stream) (int64, error) {
-	far, err := delivered(dyno)
-	if err != nil {
-		return 0, err
-	}
-	d, err := openFolder(Dir(dyno, s), streamDepth)
-	if gone(err) {
-		return far[s], nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer d.Close()
-	return d.tail(l, far[s])
+	return l, tail, err
 }
 
 func (d folder) tail(l Listing, far int64) (int64, error) {

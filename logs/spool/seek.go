@@ -18,11 +18,11 @@ const (
 // LastLines gives a position from which a stream has at least n complete lines, or all that there are, and whether a
 // line begins there for certain. It reads back from the end, little more than those lines.
 func LastLines(dyno string, s Stream, n int) (offset int64, clean bool, err error) {
-	l, err := List(Dir(dyno, s))
+	far, err := delivered(dyno)
 	if err != nil {
 		return 0, true, err
 	}
-	tail, err := l.tail(dyno, s)
+	l, tail, err := survey(dyno, s, far)
 	if err != nil {
 		return 0, true, err
 	}

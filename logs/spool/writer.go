@@ -29,21 +29,29 @@ type Writer struct {
 // OpenWriter continues the stream s of a dyno. Segments are begun anew at segment bytes. Only a directory that cannot
 // be read is an error; one that cannot be made is made when there are bytes for it.
 func OpenWriter(dyno string, s Stream, segment int64) (*Writer, error) {
-	dir := Dir(dyno, s)
-	l, err := List(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list segments: %w", err)
-	}
-	pos, err := l.tail(dyno, s)
+	far, err := delivered(dyno)
 	if err != nil {
 		return nil, fmt.Errorf("find end of stream: %w", err)
 	}
-	w := &Writer{dir: dir, segment: min(segment, maxFile), pos: pos}
-	d, err := makeFolder(dir, streamDepth)
-	if err != nil {
+	w := &Writer{dir: Dir(dyno, s), segment: min(segment, maxFile), pos: far[s]}
+	d, err := openFolder(w.dir, streamDepth)
+	if gone(err) {
+		if d, err = makeFolder(w.dir, streamDepth); err == nil {
+			_ = d.Close()
+		}
 		return w, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
 	defer d.Close()
+	l, err := d.list()
+	if err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
+	if w.pos, err = d.tail(l, far[s]); err != nil {
+		return nil, fmt.Errorf("find end of stream: %w", err)
+	}
 	if n := len(l.Segments); n > 0 {
 		w.resume(d, l.Segments[n-1], l.ended(w.pos))
 	}
