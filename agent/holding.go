@@ -97,6 +97,7 @@ func (h *holding) prepare(ctx context.Context) (err error) {
 // regain finds again what an earlier agent gave to a container that runs. dyno-init holds its pipes if and only if it
 // has its plan; without one it is as good as just started.
 func (h *holding) regain(ctx context.Context) error {
+	h.closePipes() // of a try before
 	var errs [4]error
 	h.net, errs[0] = h.Network.Setup(ctx, h.networkRequest())
 	if h.pid, errs[1] = h.Runtime.PID(ctx, h.rec.ID); errdefs.IsNotFound(errs[1]) {

@@ -28,9 +28,7 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 	ctx = r.Meter.Life(ctx, r.rec.ID, r.rec.Lives)
 	r.held = r.newHolding()
 	if adopted {
-		if err := r.do(ctx, acquireLimit, r.inTurn(r.held.regain)); err != nil && ctx.Err() == nil {
-			r.log.Error("adopt", "err", err)
-		}
+		r.adopt(ctx)
 	} else if err := r.acquire(ctx, r.first()); err != nil {
 		return r.neverRan(ctx, err)
 	}
@@ -49,6 +47,21 @@ func (r *runner) life(ctx context.Context, adopted bool) (exit *dyno.Exit, left 
 
 func (r *runner) newHolding() *holding {
 	return &holding{Parts: r.Parts, rec: r.rec, resolv: r.cfg.Resolv}
+}
+
+// adopt finds again what a dyno that lives has on the host, unless it is to end. While containerd is away or slow it is tried again.
+func (r *runner) adopt(ctx context.Context) {
+	for try := 1; ; try++ {
+		err := r.do(ctx, acquireLimit, r.inTurn(r.held.regain))
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		r.log.Error("adopt", "err", err)
+		if again := errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err); !again || try == acquireTries || r.rec.Stop != nil {
+			return
+		}
+		r.idle(ctx, retryAcquire)
+	}
 }
 
 // first is the first try to take what a life needs: of a new dyno it has begun with the order.

@@ -1,7 +1,9 @@
 package agent_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -36,6 +38,29 @@ func TestAgentRestartsBesideARunningDyno(t *testing.T) {
 		}
 		h.leave()
 	})
+}
+
+// A containerd that is slow when the agent comes back costs time, not the knowledge of the dyno's process.
+func TestAdoptionIsTriedAgain(t *testing.T) {
+	for name, err := range map[string]error{"slow": context.DeadlineExceeded, "away": errdefs.ErrUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.start(order(first, "worker.1"))
+				before := h.phase(first, dyno.Up)
+				h.leave()
+				h.runtime.Fail("PID", fmt.Errorf("find task: %w", err))
+				h.arrive()
+				time.Sleep(3 * time.Second)
+				h.runtime.Fail("PID", nil)
+				time.Sleep(2 * time.Second)
+				if after := h.phase(first, dyno.Up); after.PID != before.PID || after.Lives != 1 {
+					t.Errorf("before %+v after %+v", before, after)
+				}
+				h.leave()
+			})
+		})
+	}
 }
 
 func TestExitWhileTheAgentIsAway(t *testing.T) {

@@ -298,7 +298,10 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 const fakePID = 4242
 
 // PID is fakePID.
-func (r *Runtime) PID(_ context.Context, id string) (int, error) {
+func (r *Runtime) PID(ctx context.Context, id string) (int, error) {
+	if err := r.enter(ctx, "PID"); err != nil {
+		return 0, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, err := r.find(id)
