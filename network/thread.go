@@ -10,7 +10,8 @@ import (
 )
 
 // onThread runs f on a thread of its own that is thrown away afterwards, so
-// that f may change the thread's network namespace without a way back.
+// that f may change the thread's network namespace without a way back. If f
+// unlocks the thread, it is kept.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -28,36 +29,22 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// within runs f on a thread inside the namespace ns. The thread is used again if it finds its way back: to make one for each look
-// into a dyno costs more than the look.
+// within runs f on a thread inside the namespace ns. If the thread finds its way back it is kept: to make one for each look into a
+// dyno costs more than the look.
 func within(ns netns.NsHandle, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			err := within(ns, f) // see onThread
-			goruntime.UnlockOSThread()
-			done <- err
-			return
+	return onThread(func() error {
+		home, err := netns.Get()
+		if err != nil {
+			return fmt.Errorf("open own network namespace: %w", err)
 		}
-		done <- inside(ns, f)
-	}()
-	return <-done
-}
-
-// inside runs f in ns on a thread that is locked, and unlocks it if it is in its own namespace again.
-func inside(ns netns.NsHandle, f func() error) error {
-	home, err := netns.Get()
-	if err != nil {
-		return fmt.Errorf("open own network namespace: %w", err)
-	}
-	defer home.Close()
-	if err := netns.Set(ns); err != nil {
-		return fmt.Errorf("enter network namespace: %w", err)
-	}
-	err = f()
-	if netns.Set(home) == nil {
-		goruntime.UnlockOSThread()
-	}
-	return err
+		defer home.Close()
+		if err := netns.Set(ns); err != nil {
+			return fmt.Errorf("enter network namespace: %w", err)
+		}
+		err = f()
+		if netns.Set(home) == nil {
+			goruntime.UnlockOSThread()
+		}
+		return err
+	})
 }
