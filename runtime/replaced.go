@@ -90,6 +90,10 @@ func (r *Runtime) putBack(ctx context.Context, socket, id string) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
+		if ended(socket) { // and has left it
+			_ = os.Remove(socket)
+			continue
+		}
 		if time.Now().After(end) {
 			return fmt.Errorf("give the shim's address back: %w", err)
 		}
