@@ -45,7 +45,7 @@ func TestTwoHosts(t *testing.T) {
 		plane.until("0", "%s get %s | grep -q PHASE_UP; echo $?", ask, dynoID)
 		plane.until("0", "grep -q '^stdout .*seq=3' /root/plane/logs/%s.log; echo $?", dynoID)
 		plane.run("%s stop %s", ask, dynoID)
-		plane.until("0", "grep -A2 'end seq=' /root/plane/logs/%s.log | grep -q 'to down'; echo $?", dynoID)
+		plane.until("0", "cd /root/plane/logs && grep -q 'end seq=' %[1]s.log && grep -q 'to down' %[1]s.log; echo $?", dynoID)
 
 		// Nobody without a certificate of the plane's name gets an answer.
 		refused := strings.ReplaceAll(ask, "plane.pem", "agent.pem")
