@@ -24,7 +24,8 @@ type Reporter struct {
 	Log       *slog.Logger
 }
 
-// Run reports until ctx ends: a full snapshot on every connection, then changes as they come and heartbeats. A broken
+// Run reports until ctx ends: a full snapshot on every connection, then changes as they come (of a start
+// a moment later) and heartbeats. A broken
 // stream is begun again after a growing, jittered wait.
 func (r *Reporter) Run(ctx context.Context) error {
 	select {

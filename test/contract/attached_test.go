@@ -55,7 +55,7 @@ func attached() []sentence {
 const (
 	hangUp     = "Client connection closed. Sending SIGHUP to all processes"
 	r16        = "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external connection was closed."
-	onTerminal = "stty size; trap 'stty size' WINCH; while ! read -t 0.1 word; do :; done; exit 7"
+	onTerminal = "trap 'stty size' WINCH; stty size; while ! read -t 0.1 word; do :; done; exit 7"
 )
 
 // wantsClient asks for a client, with a terminal or without.
