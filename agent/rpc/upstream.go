@@ -24,9 +24,8 @@ type Reporter struct {
 	Log       *slog.Logger
 }
 
-// Run reports until ctx ends: a full snapshot on every connection, then changes as they come (of a start
-// a moment later) and heartbeats. A broken
-// stream is begun again after a growing, jittered wait.
+// Run reports until ctx ends: a full snapshot on every connection, then changes as they come (of a start a moment later) and
+// heartbeats. A broken stream is begun again after a growing, jittered wait.
 func (r *Reporter) Run(ctx context.Context) error {
 	select {
 	case <-r.Agent.Ready(): // before that a snapshot would be a lie
