@@ -68,7 +68,7 @@ func after(due dyno.Due, at time.Time) *time.Timer {
 	return time.NewTimer(time.Until(at))
 }
 
-// soonest is the first time when a listener is looked for: no program is there before.
+// soonest is when a listener is first looked for: hardly a program is there before, and a look takes time from it.
 const soonest = 2 * time.Millisecond
 
 // probe looks for a listener on $PORT, more and more seldom: what boots in a time is seen at most a quarter of it later, or

@@ -44,27 +44,29 @@ func (r *Runtime) secure(ctx context.Context, g *shimGroup, id string) error {
 	socket := r.shims.socket(g.name)
 	was, err := os.Lstat(socket + kept)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.keep(socket)
+		r.keep(socket)
+		return nil
 	}
 	is, err := os.Lstat(socket)
 	if err == nil && os.SameFile(is, was) {
 		return nil
 	}
 	if ended(socket + kept) { // with its last dyno, just before
-		return errors.Join(os.Remove(socket+kept), r.keep(socket))
+		_ = os.Remove(socket + kept)
+		r.keep(socket)
+		return nil
 	}
 	r.log.Warn("a shim was replaced while the host was busy: it gets its address back, and the dyno another shim", "dyno", id)
 	return errors.Join(errReplaced, r.putBack(ctx, socket, id))
 }
 
-// keep is no reason to fail: it is needed only where a shim is replaced.
-func (r *Runtime) keep(socket string) error {
+// keep gives a socket its second name. That it cannot is no reason to fail: the name is needed only where a shim is replaced.
+func (r *Runtime) keep(socket string) {
 	if err := os.Link(socket, socket+kept); err != nil {
 		r.unkept.Do(func() {
 			r.log.Warn("dynos could be lost when containerd is restarted after a time in which the host was very busy: a shim's socket is not where it should be", "error", err)
 		})
 	}
-	return nil
 }
 
 // ended says whether nobody listens at a socket any more.

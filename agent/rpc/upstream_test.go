@@ -142,6 +142,18 @@ func TestEndIsToldUntilAcknowledged(t *testing.T) {
 	h.forgotten(first)
 }
 
+// What a report of starts waits for may not come: it is told that they have begun all the same.
+func TestAStartThatHangsIsTold(t *testing.T) {
+	h, p := newHost(t), newPlane(t)
+	p.report(h, time.Minute)
+	reports, _ := p.connected(t)
+	release := h.runtime.Hold("Launch")
+	h.start(order(first, "worker.1"))
+	reports.until(holds(first, dynodv1.Phase_PHASE_STARTING))
+	release()
+	reports.until(holds(first, dynodv1.Phase_PHASE_UP))
+}
+
 func TestAcknowledgementCountsForAllBefore(t *testing.T) {
 	h := newHost(t, func(h *host) { h.config.AwaitReports, h.config.KeepFinished = true, 0 })
 	p := newPlane(t)
