@@ -64,6 +64,22 @@ func TestSandboxesAreMadeAhead(t *testing.T) {
 	})
 }
 
+// TestNetworksAreMadeAheadBesideSandboxes: an order that cannot have a sandbox is to find a network, whoever else has ordered.
+func TestNetworksAreMadeAheadBesideSandboxes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, heated(2), func(c *agent.Config) { c.Pool = 1 })
+		defer h.leave()
+		h.prepared(0, 1, 2)
+		h.start(order(nth(1), "worker.1"))
+		time.Sleep(time.Second)
+		h.prepared(1, 2, 3)
+		h.start(imageOrder(nth(2)))
+		h.start(imageOrder(nth(3)))
+		time.Sleep(20 * time.Second)
+		h.prepared(1, 2, 5, 6, 7) // the third order in ten seconds has 5 get a sandbox
+	})
+}
+
 func TestImagesLeaveSandboxesToSlugs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, heated(2))

@@ -13,8 +13,12 @@ import (
 // packet on the way, meets the next dyno there.
 const slotRest = 30 * time.Second
 
-// demandOver is the time whose orders say how many slots will be wanted soon.
-const demandOver = 10 * time.Second
+// The times whose orders say for how many slots something is to be there soon: a network is cheap to have, and is not made in
+// between when the next burst comes.
+const (
+	networksOver  = 5 * time.Minute
+	sandboxesOver = 10 * time.Second
+)
 
 // ledger is the host's capacity and who holds what of it. A dyno holds its share from the order until everything of
 // it is gone.
@@ -23,13 +27,13 @@ type ledger struct {
 	slots  int // those with a higher number are held by dynos of an earlier configuration, and not handed out again
 	memory int64
 
-	changed chan struct{} // holds a token after a slot was handed out or freed
-	cooled  chan struct{} // likewise, for another reader
+	changed chan struct{} // holds a token after a slot was handed out or freed, or got a sandbox
+	cooled  chan struct{} // likewise, for who makes sandboxes
 
 	mu     sync.Mutex
 	shares map[string]share // by dyno id
 	queue  []freeSlot       // the one that is handed out next comes first
-	orders []time.Time      // when slots were handed out, during demandOver
+	orders []demand         // during networksOver
 	warm   warmth
 }
 
@@ -37,6 +41,12 @@ type share struct {
 	slot     int
 	memory   int64
 	starting bool // its command has not been started yet
+}
+
+// demand is a slot that was handed out.
+type demand struct {
+	at   time.Time
+	cold bool // no sandbox was in it
 }
 
 // freeSlot is a slot that nobody holds.
@@ -76,9 +86,9 @@ func (l *ledger) reserve(id string, memory int64, stack string) (int, error) {
 	}
 	slot := l.warm.pick(rested, stack)
 	l.unqueue(slot)
+	l.orders = append(l.recent(now), demand{now, !l.warm.has(slot)})
 	l.warm.taken(slot, stack, now)
 	l.shares[id] = share{slot, memory, true}
-	l.orders = append(l.recent(now), now)
 	l.tell()
 	return slot, nil
 }
@@ -97,7 +107,7 @@ func (l *ledger) begun(id string) {
 func (l *ledger) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := len(l.orders); n > 0 && time.Since(l.orders[n-1]) < quiet {
+	if n := len(l.orders); n > 0 && time.Since(l.orders[n-1].at) < quiet {
 		return true
 	}
 	for _, s := range l.shares {
@@ -175,35 +185,54 @@ func (l *ledger) enqueue(slot int) {
 }
 
 func (l *ledger) tell() {
-	for _, reader := range []chan struct{}{l.changed, l.cooled} {
-		select {
-		case reader <- struct{}{}:
-		default: // the last token was not yet taken
-		}
+	wake(l.changed)
+	wake(l.cooled)
+}
+
+func wake(reader chan struct{}) {
+	select {
+	case reader <- struct{}{}:
+	default: // the last token was not yet taken
 	}
 }
 
-// next is the slots that are handed out next, as many as were lately, but at least least and at most most. more is when
-// to ask again for those that rest; zero when none is missing.
+// next is the slots that want a network next: those that are handed out first, but for those with a sandbox, which has one. There
+// are as many as were wanted over networksOver, but at least least and at most most. more is when to ask again for those that rest;
+// zero when none is missing.
 func (l *ledger) next(least, most int) (slots []int, more time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	want := min(max(least, len(l.recent(now))), most, len(l.queue))
-	ready := min(want, l.rested(now))
-	for _, f := range l.queue[:ready] {
-		slots = append(slots, f.slot)
-	}
-	if ready < want {
-		more = l.queue[ready].ready
-	}
-	return slots, more
+	bare := slices.DeleteFunc(slices.Clone(l.queue), func(f freeSlot) bool { return l.warm.has(f.slot) })
+	lately := l.lately(now, func(d demand) bool { return d.cold })
+	return first(bare, min(max(least, lately), most), now)
 }
 
-// recent drops the orders that no longer tell the demand.
-func (l *ledger) recent(now time.Time) []time.Time {
-	l.orders = slices.DeleteFunc(l.orders, func(at time.Time) bool { return now.Sub(at) > demandOver })
+// lately counts orders.
+func (l *ledger) lately(now time.Time, of func(demand) bool) (n int) {
+	for _, d := range l.recent(now) {
+		if of(d) {
+			n++
+		}
+	}
+	return n
+}
+
+// recent drops the orders that no longer tell any demand.
+func (l *ledger) recent(now time.Time) []demand {
+	l.orders = slices.DeleteFunc(l.orders, func(d demand) bool { return now.Sub(d.at) > networksOver })
 	return l.orders
+}
+
+// first is the first free slots that have rested; more is when the next of those that are wanted has.
+func first(free []freeSlot, want int, now time.Time) (slots []int, more time.Time) {
+	for _, f := range free[:min(want, len(free))] {
+		if f.ready.After(now) {
+			return slots, f.ready
+		}
+		slots = append(slots, f.slot)
+	}
+	return slots, more
 }
 
 // left is what nobody holds; the resting slots are not among the places.

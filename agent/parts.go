@@ -27,6 +27,8 @@ type Runtime interface {
 	// Warm makes a sandbox ahead for a slot that nobody has, for Create to take. NotFound when its stack is not here.
 	// NotImplemented when there are none on this host. From one goroutine.
 	Warm(ctx context.Context, s runtime.Spare) error
+	// Prime makes ahead what Create needs for a slot whatever the order; it may be repeated, and left out.
+	Prime(slot int) error
 	// Create makes rootfs, container and task, not started, or takes a sandbox made ahead. Its artifact must be prepared, its
 	// namespace there.
 	Create(ctx context.Context, c runtime.Container) error

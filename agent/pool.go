@@ -45,6 +45,9 @@ func (a *Agent) prepareNetworks(ctx context.Context, slots []int, blocked map[in
 	for _, slot := range slots {
 		a.calm(ctx) // the kernel makes and changes one network at a time
 		_, err := a.prepareNetwork(ctx, slot)
+		if err == nil {
+			err = a.Runtime.Prime(slot)
+		}
 		known := blocked[slot]
 		delete(blocked, slot)
 		switch {

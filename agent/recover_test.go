@@ -177,20 +177,40 @@ func TestGraceCountsFromTheFirstTermAcrossRestarts(t *testing.T) {
 	})
 }
 
+// TestReboot takes what is on tmpfs along. That a dyno had come up is on the disk a second later.
 func TestReboot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
-		h.start(order(first, "worker.1"))
-		h.leave()
-		_ = h.runtime.Delete(t.Context(), first)
-		h.config.BootID = "boot-2"
-		h.arrive()
-		s := h.phase(first, dyno.Crashed)
-		if s.Exit.Failure != "host reboot" || s.Exit.Code != -1 || !s.Released || !s.Ended() {
-			t.Errorf("%+v %+v", s, s.Exit)
-		}
-		h.leave()
-	})
+	for name, c := range map[string]struct {
+		after time.Duration
+		lines []string
+	}{
+		"at once": {0, []string{"State changed from starting to crashed"}},
+		"later":   {2 * time.Second, []string{"Error R99 (Platform error) -> host reboot", "State changed from up to crashed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.start(order(first, "worker.1"))
+				h.phase(first, dyno.Up)
+				time.Sleep(c.after)
+				h.leave()
+				_ = h.runtime.Delete(t.Context(), first)
+				if err := os.RemoveAll(h.secrets); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Mkdir(h.secrets, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				h.config.BootID = "boot-2"
+				h.arrive()
+				defer func() { h.leave() }()
+				s := h.phase(first, dyno.Crashed)
+				if s.Exit.Failure != "host reboot" || s.Exit.Code != -1 || !s.Released || !s.Ended() {
+					t.Errorf("%+v %+v", s, s.Exit)
+				}
+				h.said(first, append([]string{"Starting process with command `run`", "State changed from starting to up"}, c.lines...)...)
+			})
+		})
+	}
 }
 
 func TestLeftoversOfNobodyAreRemoved(t *testing.T) {

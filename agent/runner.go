@@ -33,6 +33,8 @@ type runner struct {
 	ahead    *ahead        // the first life's holding, until that begins
 	held     *holding      // what the newest life has taken from the host; its steps' while one runs
 	facts    facts         // what is shown of it
+
+	unsaved <-chan time.Time // fires when the record, which is noted only, is to be on the disk; nil: it is, or need not be
 }
 
 // facts are what the board shows of a holding.
@@ -183,13 +185,19 @@ func (r *runner) obey(ctx context.Context, o order) {
 	o.answer <- err
 }
 
+// settled is how long a dyno that has come up is left to itself before its record is synced.
+const settled = time.Second
+
 // change makes next the dyno's record: disk, then the app's log, then the board.
 func (r *runner) change(ctx context.Context, next dyno.Record) error {
 	before, shown := r.rec, r.rec.Shown()
 	next.Revision = before.Revision + 1
 	keep := r.Store.Note
-	if next.Weighs(before) {
-		keep = r.Store.Save
+	switch {
+	case next.Weighs(before):
+		keep, r.unsaved = r.Store.Save, nil
+	case next.Phase != before.Phase:
+		r.unsaved = time.After(settled)
 	}
 	err := keep(next)
 	r.rec = next
@@ -208,6 +216,14 @@ func (r *runner) note(ctx context.Context, next dyno.Record, err error) {
 	}
 	if err != nil {
 		r.log.Error("record change", "phase", r.rec.Phase, "err", err)
+	}
+}
+
+// save brings the record to the disk.
+func (r *runner) save() {
+	r.unsaved = nil
+	if err := r.Store.Save(r.rec); err != nil {
+		r.log.Error("save record", "phase", r.rec.Phase, "err", err)
 	}
 }
 

@@ -174,6 +174,11 @@ func (h *host) prepared(want ...int) {
 	if got := h.network.Spares(); !slices.Equal(got, want) {
 		h.t.Errorf("networks made ahead for slots %v, want %v", got, want)
 	}
+	for _, slot := range want {
+		if h.runtime.Spares()[slot] == "" && !h.runtime.Primed(slot) {
+			h.t.Errorf("slot %d has a network and is not primed", slot)
+		}
+	}
 }
 
 // A slot beyond those of the configuration, which an earlier one gave to a dyno, is given to no other.

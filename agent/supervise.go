@@ -34,6 +34,8 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 			return r.exitOf(w), false
 		case o := <-r.orders:
 			r.obey(ctx, o)
+		case <-r.unsaved:
+			r.save()
 		case <-r.guest.lost(r.rec):
 			r.abandon(ctx)
 		case <-listening:

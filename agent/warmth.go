@@ -56,24 +56,31 @@ func (w *warmth) cold(slot int, now time.Time) bool {
 	return !made || has != "" && has != w.wanted && now.Sub(w.asked[has]) > stackOver
 }
 
+// has says whether a slot has a sandbox, or one is being made.
+func (w *warmth) has(slot int) bool {
+	_, made := w.stacks[slot]
+	return made
+}
+
 // ready is how many sandboxes wait.
 func (w *warmth) ready() int {
 	stacks := slices.Collect(maps.Values(w.stacks))
 	return len(slices.DeleteFunc(stacks, func(s string) bool { return s == "" }))
 }
 
-// coldest is the slot that a sandbox is to be made for next, and its stack: one of those that next has. It is marked as being
-// made, and warmed or unwarmed has to follow. If there is none, or the memory is short, the slot is -1, and more says when to ask
-// again; zero when an order will tell.
+// coldest is the slot that a sandbox is to be made for next, and its stack: one of those that are handed out next, as many as were
+// over sandboxesOver, but at least least and at most most. It is marked as being made, and warmed or unwarmed has to follow. If
+// there is none, or the memory is short, the slot is -1, and more says when to ask again; zero when an order will tell.
 func (l *ledger) coldest(least, most int) (slot int, stack string, more time.Time) {
-	slots, more := l.next(least, most)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
+	lately := l.lately(now, func(d demand) bool { return now.Sub(d.at) <= sandboxesOver })
+	slots, more := first(l.queue, min(max(least, lately), most), now)
 	for _, slot := range slots {
-		free := slices.ContainsFunc(l.queue, func(f freeSlot) bool { return f.slot == slot })
-		if free && l.warm.cold(slot, now) && l.freeMemory() >= spareMemory {
+		if l.warm.cold(slot, now) && l.freeMemory() >= spareMemory {
 			l.warm.stacks[slot] = ""
+			wake(l.changed)
 			return slot, l.warm.wanted, more
 		}
 	}

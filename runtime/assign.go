@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
@@ -15,7 +14,6 @@ import (
 	"github.com/dynod/dynod/runtime/images"
 	"github.com/dynod/dynod/runtime/inside"
 	"github.com/dynod/dynod/runtime/rootfs"
-	"github.com/dynod/dynod/runtime/spec"
 )
 
 // takeSpare makes the slot's sandbox, if there is one, the dyno's. From the first step on it lies under the dyno's id, and is
@@ -166,14 +164,13 @@ func (r *Runtime) bringApp(waits *process, n needs, c Container, p place) error 
 	if err != nil {
 		return err
 	}
-	users, err := os.Open(filepath.Join("/proc", strconv.Itoa(waits.pid), "ns", "user"))
+	users, err := r.mapping(c.Slot)
 	if err != nil {
-		return fmt.Errorf("open user namespace: %w", err)
+		return err
 	}
-	defer users.Close()
 	err = rootfs.Mount(rootfs.Tree{
 		Lower: []string{filepath.Join(slug, appDir)}, Upper: p.appUpper(), Work: p.appWork(), Scratch: p.scratch(), Target: p.app(),
-		Mapped: true, FirstID: r.firstID(c.Slot), IDs: spec.IDs, Users: users,
+		Users: users,
 	})
 	if err != nil {
 		return err

@@ -124,7 +124,7 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 	if err := place.note(held); err != nil {
 		return err
 	}
-	if err := r.mountRoot(layers, place, first); err != nil {
+	if err := r.mountRoot(layers, place, c.Slot); err != nil {
 		return err
 	}
 	d := r.spec(c, place)
@@ -134,10 +134,13 @@ func (r *Runtime) createAll(ctx context.Context, c Container) error {
 	return r.createTask(ctx, c, d)
 }
 
-func (r *Runtime) mountRoot(layers []string, p place, first uint32) error {
+func (r *Runtime) mountRoot(layers []string, p place, slot int) error {
+	users, err := r.mapping(slot)
+	if err != nil {
+		return err
+	}
 	return rootfs.Mount(rootfs.Tree{
-		Lower: layers, Upper: p.upper(), Work: p.work(), Scratch: p.scratch(), Target: p.rootfs(),
-		Mapped: r.config.mapped(), FirstID: first, IDs: spec.IDs,
+		Lower: layers, Upper: p.upper(), Work: p.work(), Scratch: p.scratch(), Target: p.rootfs(), Users: users,
 	})
 }
 

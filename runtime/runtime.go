@@ -131,6 +131,7 @@ type Runtime struct {
 	shims              *shims
 	creating, deleting turns
 	created            created
+	mappings           mappings
 
 	diskQuota string
 	cgroups   cgroup.Tree
@@ -188,7 +189,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 		life:   life, end: end, fetched: make(chan struct{}, 1),
 		options: options, shims: newShims(config.shimSocket), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
 		flights: map[string]*flight{}, prepared: map[string]images.Image{}, processes: map[string]*process{}, spares: map[int]*sandbox{},
-		bounds: map[uint32]*bound{}, sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
+		bounds: map[uint32]*bound{}, mappings: mappings{bySlot: map[int]*os.File{}}, sessions: map[*session]struct{}{}, diskQuota: diskQuota, cgroups: cgroups, device: disk,
 	}, nil
 }
 
@@ -240,6 +241,7 @@ func (r *Runtime) Close() error {
 		delete(r.processes, id)
 	}
 	r.slugs.Close()
+	r.mappings.close()
 	return r.client.Close()
 }
 

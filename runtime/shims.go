@@ -10,7 +10,7 @@ import (
 
 const (
 	// shimDynos is how many dynos share a shim at most: what ends it ends them all.
-	shimDynos = 8
+	shimDynos = 32
 	// The labels by which a later process knows which dynos share a shim.
 	shimLabel, spaceLabel = "dynod.shim", "dynod.space"
 )

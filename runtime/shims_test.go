@@ -15,6 +15,9 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
+// shimDynos is how many dynos share a shim (decision 23).
+const shimDynos = 32
+
 const waiting = "echo up; trap 'exit 5' TERM; while :; do sleep 0.05; done"
 
 func (d *dyno) shim() int {
@@ -55,13 +58,13 @@ func TestDynosOfOneSpaceShareAShim(t *testing.T) {
 	must(t, err)
 	var dynos []*dyno
 	of := map[int]int{}
-	for range 9 {
+	for range shimDynos + 1 {
 		d := h.runIn("", a)
 		dynos = append(dynos, d)
 		of[d.shim()]++
 	}
-	if first := of[dynos[0].shim()]; first != 8 || len(of) != 2 {
-		t.Errorf("9 dynos have the shims %v", of)
+	if first := of[dynos[0].shim()]; first != shimDynos || len(of) != 2 {
+		t.Errorf("%d dynos have the shims %v", len(dynos), of)
 	}
 	private, other := h.runIn("private", a), h.runIn("private", a)
 	if shim := private.shim(); of[shim] != 0 || other.shim() != shim {
@@ -74,7 +77,7 @@ func TestDynosOfOneSpaceShareAShim(t *testing.T) {
 	if d := h.runIn("private", a); d.shim() != private.shim() {
 		t.Error("a new agent does not know the shim of a space")
 	}
-	if d := h.runIn("", a); d.shim() != dynos[8].shim() {
+	if d := h.runIn("", a); d.shim() != dynos[shimDynos].shim() {
 		t.Error("a new agent does not know the shim that has room")
 	}
 	for id := range h.all() {

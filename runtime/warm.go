@@ -101,7 +101,7 @@ func (r *Runtime) makeSpare(ctx context.Context, s Spare, b *sandbox) error {
 	if err := p.note(held); err != nil {
 		return err
 	}
-	if err := r.mountRoot(layers, p, first); err != nil {
+	if err := r.mountRoot(layers, p, s.Slot); err != nil {
 		return err
 	}
 	d := r.spec(c, p)

@@ -45,7 +45,7 @@ type container struct {
 // NewRuntime is an empty one.
 func NewRuntime() *Runtime {
 	return &Runtime{
-		containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{}, spares: spares{stacks: map[int]string{}},
+		containers: map[string]*container{}, fail: map[string]error{}, hold: map[string]chan struct{}{}, usage: map[string]runtime.Usage{}, spares: spares{stacks: map[int]string{}, primed: map[int]bool{}},
 		cache: cache{fetched: make(chan struct{}, 1), held: map[string]runtime.Artifact{}},
 	}
 }

@@ -10,6 +10,7 @@ import (
 // spares are the fake runtime's sandboxes made ahead.
 type spares struct {
 	stacks map[int]string // by slot
+	primed map[int]bool
 	taken  int
 }
 
@@ -30,6 +31,21 @@ func (r *Runtime) Warm(ctx context.Context, s runtime.Spare) error {
 	defer r.mu.Unlock()
 	r.spares.stacks[s.Slot] = s.Stack
 	return nil
+}
+
+// Prime is remembered.
+func (r *Runtime) Prime(slot int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spares.primed[slot] = true
+	return nil
+}
+
+// Primed says whether a slot was primed.
+func (r *Runtime) Primed(slot int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.spares.primed[slot]
 }
 
 // Spares is the stacks of the sandboxes that wait, by slot.

@@ -62,6 +62,9 @@ func TestWhatOutlivesTheHostWeighs(t *testing.T) {
 			t.Errorf("%s: weighs %t", name, !c.weighs)
 		}
 	}
+	if up.Weighs(dyno.Record{Phase: dyno.Starting, Generation: 1}) {
+		t.Error("that a dyno is up weighs")
+	}
 	stopping := dyno.Record{Phase: dyno.Stopping, Stop: &dyno.Stop{}}
 	sent := stopping
 	sent.Stop = &dyno.Stop{Sent: true}

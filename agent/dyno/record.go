@@ -63,9 +63,9 @@ func New(id string, generation int64, slot int, bootID string, s Spec, at time.T
 }
 
 // Weighs says whether a change must outlive the host's going down. What else changes is of dynos that run: it would be of no use
-// after that.
+// after that. That a dyno is up is told by its last line only, and can wait.
 func (r Record) Weighs(before Record) bool {
-	return r.Phase != before.Phase || r.Generation != before.Generation || (r.Stop == nil) != (before.Stop == nil) ||
+	return r.Phase != before.Phase && r.Phase != Up || r.Generation != before.Generation || (r.Stop == nil) != (before.Stop == nil) ||
 		r.Exit != before.Exit || r.Client != before.Client || r.Reported != before.Reported
 }
 

@@ -21,21 +21,18 @@ import (
 // Tree says what to mount. All directories exist already.
 type Tree struct {
 	Lower   []string // read-only layers, the topmost first
-	Upper   string   // takes what is written; it and Work belong to FirstID and lie on one filesystem
+	Upper   string   // takes what is written; it and Work belong to the first of the ids and lie on one filesystem
 	Work    string   // the kernel's own, empty
 	Scratch string   // for mounts that go when Mount has returned
 	Target  string
-	Mapped  bool     // whether the layers are shown with other ids
-	FirstID uint32   // what id 0 of the layers becomes, if mapped
-	IDs     uint32   // how many ids are mapped
-	Users   *os.File // a user namespace that maps them so; nil: one is made
+	Users   *os.File // of Users, by which the layers are shown with other ids; nil: they are shown as they are
 }
 
 // Mount mounts the tree on its target. Scratch is cleared behind it: that takes a millisecond or two, in which the kernel
 // waits for every CPU. What stays there, Unmount removes.
 func Mount(t Tree) (err error) {
 	layers := t.Lower
-	if t.Mapped {
+	if t.Users != nil {
 		layers, err = clone(t)
 		defer Detach(layers...)
 	}
@@ -72,8 +69,8 @@ func Detach(points ...string) {
 	}()
 }
 
-// userNamespace makes a namespace for its mapping alone; it lives as long as the file.
-func userNamespace(first, count uint32) (*os.File, error) {
+// Users makes a user namespace that maps ids from 0 on to those from first on. It lives as long as the file.
+func Users(first, count uint32) (*os.File, error) {
 	mapping := fmt.Sprintf("0:%d:%d", first, count)
 	f, err := mount.GetUsernsFD(mapping, mapping)
 	if err != nil {
@@ -84,19 +81,12 @@ func userNamespace(first, count uint32) (*os.File, error) {
 
 // clone mounts each layer once more below Scratch, with ids mapped, and returns where, after an error too.
 func clone(t Tree) (clones []string, err error) {
-	users := t.Users
-	if users == nil {
-		if users, err = userNamespace(t.FirstID, t.IDs); err != nil {
-			return nil, err
-		}
-		defer users.Close()
-	}
 	for i, layer := range t.Lower {
 		target := filepath.Join(t.Scratch, strconv.Itoa(i))
 		if err := os.MkdirAll(target, 0o700); err != nil {
 			return clones, fmt.Errorf("make mount point: %w", err)
 		}
-		if err := mount.IDMapMountWithAttrs(layer, target, int(users.Fd()), unix.MOUNT_ATTR_RDONLY, 0); err != nil {
+		if err := mount.IDMapMountWithAttrs(layer, target, int(t.Users.Fd()), unix.MOUNT_ATTR_RDONLY, 0); err != nil {
 			return clones, fmt.Errorf("map ids of %s: %w", layer, err)
 		}
 		clones = append(clones, target)
@@ -175,7 +165,7 @@ func Unmount(dir string) error {
 
 // Probe says whether layers in dir can be shown with mapped ids here, by doing it with a mount that is nowhere attached.
 func Probe(dir string) error {
-	users, err := userNamespace(1<<16, 1<<16)
+	users, err := Users(1<<16, 1<<16)
 	if err != nil {
 		return err
 	}
