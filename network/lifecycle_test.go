@@ -59,6 +59,17 @@ func TestSetupRefuses(t *testing.T) {
 	h.nothingBeyond(before)
 }
 
+// TestLinksHaveOneQueue: on a host with many CPUs as many would cost more memory than all else of a network.
+func TestLinksHaveOneQueue(t *testing.T) {
+	h := newHost(t)
+	_, a := h.setup(7)
+	for _, namespace := range []string{h.Lab.Host(), a.Namespace} {
+		if got := h.run(namespace, "ip", "-d", "link", "show", "type", "veth"); !strings.Contains(got, "numtxqueues 1 ") || !strings.Contains(got, "numrxqueues 1 ") {
+			t.Errorf("link in %s: %s", namespace, got)
+		}
+	}
+}
+
 func TestTeardownLeavesNothingAndMayBeRepeated(t *testing.T) {
 	h := newHost(t)
 	before := h.snapshot()

@@ -43,6 +43,7 @@ func (n *Network) slotLink(slot int) (link netlink.Link, o owner, err error) {
 func (n *Network) makeLink(slot int, s *namespace) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Group = linkName(slot), linkGroup
+	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1 // the kernel makes one for each CPU, which no traffic here needs
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: insideName, PeerNamespace: netlink.NsFd(int(s.ns))}
 	if err := n.host.LinkAdd(pair); err != nil {
 		return nil, fmt.Errorf("make link: %w", err)
