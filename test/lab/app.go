@@ -30,7 +30,9 @@ func Generator(ctx context.Context) (string, error) {
 }
 
 // Order builds test/apps/order, static, and returns the path of the program.
-func Order(ctx context.Context) (string, error) { return buildStatic(ctx, "order", "./test/apps/order") }
+func Order(ctx context.Context) (string, error) {
+	return buildStatic(ctx, "order", "./test/apps/order")
+}
 
 // GeneratorSlug is a slug that holds Generator as ./gen.
 func GeneratorSlug(ctx context.Context) (file, sum string, err error) {

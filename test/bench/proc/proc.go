@@ -42,8 +42,12 @@ func Memory(pid int) (int64, error) {
 	return field(data, "Pss:")
 }
 
-// Kernel is what the kernel holds for itself and cannot give back at once, in bytes.
+// Kernel is what the kernel uses itself and cannot give back, in bytes.
 func Kernel() (sum int64, err error) {
+	free, err := freeSlab()
+	if err != nil {
+		return 0, err
+	}
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0, err
@@ -55,7 +59,7 @@ func Kernel() (sum int64, err error) {
 		}
 		sum += n
 	}
-	return sum, nil
+	return sum - free, nil
 }
 
 // field reads "<name>   <n> kB".

@@ -42,4 +42,7 @@ func TestKernel(t *testing.T) {
 	if n, err := proc.Kernel(); err != nil || n < 1<<20 {
 		t.Errorf("%d: %v", n, err)
 	}
+	if n, err := proc.FreeSlab(); err != nil || n <= 0 || n > 1<<30 {
+		t.Errorf("%d free in slabs: %v", n, err)
+	}
 }
