@@ -36,11 +36,12 @@ import (
 )
 
 const (
-	pingTimeout   = 2 * time.Second
-	callTimeout   = 10 * time.Second // one call to containerd that only looks or notes
-	createTimeout = time.Minute      // the OCI runtime makes or starts a container
-	deleteTimeout = 30 * time.Second // everything of a dyno is removed
-	fetchTimeout  = 15 * time.Minute // an artifact is made present, however many wait for it
+	pingTimeout    = 2 * time.Second
+	connectTimeout = 2 * pingTimeout  // who asks is to be told that nobody answers, not that the connection broke
+	callTimeout    = 10 * time.Second // one call to containerd that only looks or notes
+	createTimeout  = time.Minute      // the OCI runtime makes or starts a container
+	deleteTimeout  = 30 * time.Second // everything of a dyno is removed
+	fetchTimeout   = 15 * time.Minute // an artifact is made present, however many wait for it
 
 	// How long making or removing a container takes at most, on a host that is well.
 	createTurn, deleteTurn = 5 * time.Second, time.Second
@@ -199,7 +200,7 @@ func connect(config Config) (*containerd.Client, error) {
 	client, err := containerd.New(config.Address,
 		containerd.WithDefaultNamespace(config.Namespace),
 		containerd.WithExtraDialOpts([]grpc.DialOption{
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: pingTimeout}),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: connectTimeout}),
 		}),
 	)
 	if err != nil {

@@ -114,14 +114,15 @@ func loopbackServer(line string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// lockHost makes sure that one agent runs on this host.
+// lockHost makes sure that one agent runs on this host. The lock is the process's own: what a killed agent had just forked does not
+// hold it, unlike one of flock(2).
 func lockHost(cfg config.Config) (*os.File, error) {
 	path := cfg.AgentLock()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("another dynod agent runs on this host (%s is locked): %w", path, err)
 	}

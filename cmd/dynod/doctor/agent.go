@@ -27,10 +27,10 @@ func (h Host) agentRuns() bool {
 	return locked(bufio.NewScanner(locks), fmt.Sprintf("%02x:%02x:%d", unix.Major(file.Dev), unix.Minor(file.Dev), file.Ino))
 }
 
-// locked looks for a file among lines such as "1: FLOCK  ADVISORY  WRITE 708 00:1b:2307 0 EOF".
+// locked looks for a file among lines such as "1: POSIX  ADVISORY  WRITE 708 00:1b:2307 0 EOF".
 func locked(locks *bufio.Scanner, file string) bool {
 	for locks.Scan() {
-		if f := strings.Fields(locks.Text()); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
+		if f := strings.Fields(locks.Text()); len(f) > 5 && f[1] == "POSIX" && f[5] == file {
 			return true
 		}
 	}
