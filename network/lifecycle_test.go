@@ -59,7 +59,7 @@ func TestSetupRefuses(t *testing.T) {
 	h.nothingBeyond(before)
 }
 
-// TestLinksHaveOneQueue: on a host with many CPUs as many would cost more memory than all else of a network.
+// TestLinksHaveOneQueue: left to itself the kernel makes one for each CPU.
 func TestLinksHaveOneQueue(t *testing.T) {
 	h := newHost(t)
 	_, a := h.setup(7)
