@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -81,6 +82,7 @@ func Users(first, count uint32) (*os.File, error) {
 
 // clone mounts each layer once more below Scratch, with ids mapped, and returns where, after an error too.
 func clone(t Tree) (clones []string, err error) {
+	defer runtime.KeepAlive(t.Users) // or it might be closed behind the last look at its descriptor
 	for i, layer := range t.Lower {
 		target := filepath.Join(t.Scratch, strconv.Itoa(i))
 		if err := os.MkdirAll(target, 0o700); err != nil {
