@@ -8,11 +8,11 @@ import (
 	"github.com/dynod/dynod/runtime/spec"
 )
 
+// mostMappings bounds what is kept, as the kernel bounds user namespaces. One beyond goes with its use.
 const mostMappings = 1024
 
 // mappings are the user namespaces by which mounts show a slot's ids. One is kept for the slot's next dynos: Go forks with all
 // its memory to make one, which takes 3 ms of CPU.
-// There are at most mostMappings of them, as the kernel bounds user namespaces; one beyond goes with its last use.
 type mappings struct {
 	mu     sync.Mutex
 	bySlot map[int]*os.File
