@@ -123,16 +123,17 @@ func compared(ways []*way) map[string]float64 {
 
 // TestNetworkIsAsFastAsABarePair holds rates and round trips, as processes see them,
 // against those of bare links. The bars are 95 and 110 and the benchmark's; what misses
-// these has got slow on any machine.
+// these has got slow on any machine. One rate is worth little where others are busy.
 func TestNetworkIsAsFastAsABarePair(t *testing.T) {
 	const leastRate, mostDelay, mostPath = 75, 130, 170 // percent
+	const fewest, most = 5, 30                          // turns
 	h := hostOf(t)
 	ways := measured(h)
 	var percent map[string]float64
-	for range 10 {
+	for turns := 1; turns <= most; turns++ {
 		h.turn(ways)
 		percent = compared(ways)
-		good := true
+		good := turns >= fewest
 		for _, of := range []string{"host-dyno/bare", "dyno-outside/routed"} {
 			good = good && percent[of+"-rate-%"] >= leastRate && percent[of+"-delay-%"] <= mostDelay && percent[of+"-path-%"] <= mostPath
 		}
