@@ -47,24 +47,27 @@ func (g Group) Usage() (Usage, error) {
 	return u, nil
 }
 
-// usage1 takes the sums over the group and those below it. A page that is in swap and in memory counts there as memory.
+// usage1 takes the sums over the group and those below it. A page that is in swap and in memory counts there as memory,
+// but as nothing while no process has it mapped; the charge has it.
 func (g Group) usage1() (Usage, error) {
 	memory, err := table(g.file("memory", "memory.stat"))
 	if err != nil {
 		return Usage{}, err
 	}
+	charged, errCharged := number(g.file("memory", "memory.usage_in_bytes"))
 	limit, errLimit := number(g.file("memory", "memory.limit_in_bytes"))
 	pids, errPids := number(g.file("pids", "pids.current"))
 	cpu, errCPU := number(g.file("cpuacct", "cpuacct.usage"))
+	unmapped := min(memory["total_swapcached"], minus(charged, memory["total_rss"]+memory["total_cache"]))
 	return Usage{
-		RSS:     memory["total_rss"] + memory["total_shmem"],
+		RSS:     memory["total_rss"] + memory["total_shmem"] + unmapped,
 		Swap:    memory["total_swap"],
 		Cache:   minus(memory["total_cache"], memory["total_shmem"]),
 		Limit:   limit,
 		PagesIn: memory["total_pgpgin"], PagesOut: memory["total_pgpgout"],
 		Pids: pids,
 		CPU:  time.Duration(cpu),
-	}, errors.Join(errLimit, errPids, errCPU)
+	}, errors.Join(errCharged, errLimit, errPids, errCPU)
 }
 
 // usage2: a page that is in swap and in memory counts there as both.
