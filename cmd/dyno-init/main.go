@@ -7,6 +7,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"time"
@@ -21,6 +22,10 @@ import (
 const lastWord = time.Second
 
 func main() {
+	if os.Getpid() != 1 { // its signals would reach every process of the host
+		fmt.Fprintln(os.Stderr, "dyno-init is process 1 of a dyno, and nothing elsewhere")
+		os.Exit(codeCannotRun)
+	}
 	// Its memory holds the environment and its descriptors are the log pipes: hide both from the dyno's other
 	// processes, which run as the same user.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
