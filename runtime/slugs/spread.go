@@ -133,6 +133,9 @@ func (u *unpacking) close(err error) {
 	_ = u.held.Close()
 }
 
+// ahead is how far a tar may be before what is written of it, in bytes.
+const ahead = 1 << 20
+
 // writer applies a tar in a goroutine of its own.
 type writer struct {
 	tar  *tar.Writer

@@ -28,11 +28,15 @@ func (s *Store) unpack(ctx context.Context, dir string, file io.Reader) error {
 	if err := s.prepare(dir, top); err != nil {
 		return err
 	}
-	unzipped, stop, err := decompress(file)
+	// Each in a goroutine of its own, it is read and digested, decompressed, and taken apart.
+	read := newReadAhead(file)
+	defer read.stop()
+	plain, err := decompress(read)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	unzipped := newReadAhead(plain)
+	defer unzipped.stop()
 	rules := &rules{owner: s.config.Owner, left: s.config.MaxUnpackedBytes, dirs: map[string]bool{}}
 	// The headers themselves are bounded too: the stream can hold a little more than the files.
 	stream := io.LimitReader(unzipped, s.config.MaxUnpackedBytes*2+maxEntries*1024)
