@@ -75,6 +75,9 @@ func Open(config Config, inUse func(sum string) bool, log *slog.Logger) (*Store,
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make slug directory: %w", err)
 	}
+	if err := apart(config.Dir); err != nil {
+		log.Debug("slugs are not kept apart on disk", "err", err) // it only helps
+	}
 	s := &Store{config: config, client: newClient(config), log: log}
 	entries, err := os.ReadDir(config.Dir)
 	if err != nil {
