@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -111,22 +110,14 @@ func (h *holding) regain(ctx context.Context) error {
 	switch {
 	case err == nil:
 		h.launched = true
-		errs[3] = h.restore(ctx, kept)
+		errs[3] = h.Logs.Restore(ctx, h.rec.ID, kept)
+		logs.Pipes{Keep: kept}.Close()
 	case !errdefs.IsNotFound(err):
 		errs[3] = err
 	case starting:
 		h.pipes, errs[3] = h.Logs.Open(ctx, h.rec.ID)
 	}
 	return errors.Join(errs[:]...)
-}
-
-// restore gives the log holder the pipes that dyno-init kept, unless it has them.
-func (h *holding) restore(ctx context.Context, kept []*os.File) error {
-	defer logs.Pipes{Keep: kept}.Close()
-	if held, err := h.Logs.Holds(ctx, h.rec.ID); held || err != nil {
-		return err
-	}
-	return h.Logs.Restore(ctx, h.rec.ID, kept)
 }
 
 // launch hands dyno-init its plan, and lets go of the pipes: they are the dyno's now.

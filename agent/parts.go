@@ -101,9 +101,7 @@ type Network interface {
 type Logs interface {
 	// Open begins a life: fresh pipes, whose descriptors belong to the caller.
 	Open(ctx context.Context, id string) (logs.Pipes, error)
-	// Holds says whether the log holder reads pipes of this dyno.
-	Holds(ctx context.Context, id string) (bool, error)
-	// Restore gives the log holder what dyno-init kept of a dyno that it does not hold; the caller keeps its own.
+	// Restore gives the log holder what dyno-init kept and it does not read; the caller keeps its own.
 	Restore(ctx context.Context, id string, kept []*os.File) error
 	// SetReceivers says where the lines of a dyno go besides upstream, in each agent's life before the dyno's is led: the
 	// same again changes nothing. The error names no URL; the receivers that it does not concern are served.

@@ -1,6 +1,8 @@
 package logs
 
 import (
+	"context"
+	"os"
 	"slices"
 	"time"
 
@@ -109,3 +111,22 @@ func Turn(dir, id string, of Stream, end int64) (text string) {
 
 // Halve divides runs as poison is looked for.
 func Halve(runs []Run) [][]Run { return halve(runs) }
+
+// Holds tells whether capture holds pipes of this dyno that have not reached end of file.
+func (l *Logs) Holds(ctx context.Context, id string) (bool, error) {
+	if _, err := l.connected(ctx); err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.dynos[id]
+	return d != nil && d.held(), nil
+}
+
+// RestoreStdout is how far Restore comes if the agent is killed in the middle.
+func (l *Logs) RestoreStdout(ctx context.Context, id string, kept []*os.File) error {
+	if _, err := l.connected(ctx); err != nil {
+		return err
+	}
+	return l.restore(ctx, Key{id, Stdout}, int(kept[0].Fd()), int(kept[2].Fd()))
+}

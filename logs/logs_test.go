@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -132,6 +133,34 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// TestRestoreGoesOn has an agent killed after it restored one of a dyno's two streams.
+func TestRestoreGoesOn(t *testing.T) {
+	r := newReceiver(t)
+	h := newHost(t, r, nil)
+	id := newID()
+	p := h.open(id)
+	h.end()
+	h.kill(h.capturePid())
+	h.begin()
+	if err := h.RestoreStdout(h.ctx(), id, p.Keep); err != nil {
+		t.Fatal(err)
+	}
+	h.end()
+	write(t, p.Stdout, "one\n")
+	write(t, p.Stderr, "two\n")
+	h.begin()
+	if err := h.Restore(h.ctx(), id, p.Keep); err != nil {
+		t.Fatal(err)
+	}
+	h.over(id, p)
+	if d := cmp.Diff([]string{"one"}, texts(r.of(id, logs.Stdout).lines)); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"two"}, texts(r.of(id, logs.Stderr).lines)); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestAgentComesBack(t *testing.T) {
 	r := newReceiver(t)
 	h := newHost(t, r, nil)
@@ -190,12 +219,14 @@ func TestBoundDropsAndCounts(t *testing.T) {
 func diskUsage(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
+		if err == nil && !e.IsDir() {
+			var fi os.FileInfo
+			if fi, err = e.Info(); err == nil {
+				sum += fi.Size()
+			}
 		}
-		fi, err := e.Info()
-		if err == nil {
-			sum += fi.Size()
+		if errors.Is(err, fs.ErrNotExist) { // trimmed meanwhile
+			return nil
 		}
 		return err
 	})

@@ -70,7 +70,7 @@ func newHost(t testing.TB, sink logs.Sink, change func(*logs.Config)) *host {
 	t.Cleanup(func() {
 		if h.stop != nil && h.cfg.Capture[0] == os.Args[0] { // a capture that is just being started would outlive the test
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			_, _ = h.Holds(ctx, newID())
+			_ = h.Drained(ctx, newID())
 			cancel()
 		}
 		h.end()

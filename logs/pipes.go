@@ -119,7 +119,7 @@ func closeAll(fds []int) {
 
 // Restore hands capture what was kept of a dyno's pipes, for when capture and agent were both gone meanwhile; the files
 // stay the caller's. They are in the order of Pipes.Keep, of which the stages may be missing. A stream that capture
-// already reads is left out.
+// already reads is left out: an agent may have been killed between one and the other.
 func (l *Logs) Restore(ctx context.Context, id string, kept []*os.File) error {
 	if err := checkID(id); err != nil {
 		return err
@@ -135,14 +135,20 @@ func (l *Logs) Restore(ctx context.Context, id string, kept []*os.File) error {
 		if len(kept) == 4 {
 			stage = int(kept[2+i].Fd())
 		}
-		if m, fds := l.restoring(Key{id, s}, fd, stage); fds != nil {
-			err := l.ask(ctx, m, fds, l.restored(Key{id, s}))
-			if closeAll(fds); err != nil {
-				return fmt.Errorf("restore streams: %w", err)
-			}
+		if err := l.restore(ctx, Key{id, s}, fd, stage); err != nil {
+			return fmt.Errorf("restore streams: %w", err)
 		}
 	}
 	return nil
+}
+
+func (l *Logs) restore(ctx context.Context, k Key, fd, stage int) error {
+	m, fds := l.restoring(k, fd, stage)
+	defer closeAll(fds)
+	if fds == nil {
+		return nil
+	}
+	return l.ask(ctx, m, fds, l.restored(k))
 }
 
 // restoring holds descriptors before capture is asked to read them, so that whatever fails the next connection asks
@@ -169,18 +175,4 @@ func (s *stream) copies() []int {
 
 func restoreMessage(k Key) capture.Message {
 	return capture.Message{Kind: capture.Restore, ID: k.Dyno, Mask: capture.Mask(0).With(k.Stream)}
-}
-
-// Holds tells whether capture holds pipes of this dyno that have not reached end of file.
-func (l *Logs) Holds(ctx context.Context, id string) (bool, error) {
-	if err := checkID(id); err != nil {
-		return false, err
-	}
-	if _, err := l.connected(ctx); err != nil {
-		return false, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := l.dynos[id]
-	return d != nil && d.held(), nil
 }

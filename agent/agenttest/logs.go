@@ -15,14 +15,13 @@ import (
 type Logs struct {
 	mu    sync.Mutex
 	lines map[string][]string
-	held  map[string]bool
 	to    map[string][]logs.Receiver
 	stall <-chan struct{}
 }
 
 // NewLogs is an empty one.
 func NewLogs() *Logs {
-	return &Logs{lines: map[string][]string{}, held: map[string]bool{}, to: map[string][]logs.Receiver{}}
+	return &Logs{lines: map[string][]string{}, to: map[string][]logs.Receiver{}}
 }
 
 // SetReceivers keeps them.
@@ -48,27 +47,10 @@ func (l *Logs) Lines(id string) []string {
 }
 
 // Open gives no pipes: the fake dyno writes nothing.
-func (l *Logs) Open(_ context.Context, id string) (logs.Pipes, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[id] = true
-	return logs.Pipes{}, nil
-}
-
-// Holds is true after Open or Restore.
-func (l *Logs) Holds(_ context.Context, id string) (bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held[id], nil
-}
+func (l *Logs) Open(context.Context, string) (logs.Pipes, error) { return logs.Pipes{}, nil }
 
 // Restore takes nothing.
-func (l *Logs) Restore(_ context.Context, id string, _ []*os.File) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[id] = true
-	return nil
-}
+func (l *Logs) Restore(context.Context, string, []*os.File) error { return nil }
 
 // Stall makes Platform hang, against its contract, until end is closed.
 func (l *Logs) Stall(end <-chan struct{}) {
