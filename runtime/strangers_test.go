@@ -3,8 +3,10 @@ package runtime_test
 import (
 	"io"
 	"net"
+	"slices"
 	"testing"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime/launch"
@@ -21,14 +23,30 @@ func askAs(t *testing.T, socket string) string {
 	return string(heard)
 }
 
-// freeze holds dyno-init, so that a test is the first to connect.
-func freeze(t *testing.T, h *host, d *dyno) { stopOrGo(t, h, d, unix.SIGSTOP) }
+// freeze holds dyno-init, so that a test is the first to connect. Threads that run go on for a moment after the signal.
+func freeze(t *testing.T, h *host, d *dyno) {
+	t.Helper()
+	pid := stopOrGo(t, h, d, unix.SIGSTOP)
+	eventually(h.ctx, t, "dyno-init has stopped", func() bool {
+		threads, err := procfs.AllThreads(pid)
+		must(t, err)
+		return !slices.ContainsFunc(threads, func(p procfs.Proc) bool {
+			stat, err := p.Stat()
+			must(t, err)
+			return stat.State != "T"
+		})
+	})
+}
 
-func thaw(t *testing.T, h *host, d *dyno) { stopOrGo(t, h, d, unix.SIGCONT) }
+func thaw(t *testing.T, h *host, d *dyno) {
+	t.Helper()
+	stopOrGo(t, h, d, unix.SIGCONT)
+}
 
-func stopOrGo(t *testing.T, h *host, d *dyno, s unix.Signal) {
+func stopOrGo(t *testing.T, h *host, d *dyno, s unix.Signal) (pid int) {
 	t.Helper()
 	pid, err := h.PID(h.ctx, d.ID)
 	must(t, err)
 	must(t, unix.Kill(pid, s))
+	return pid
 }
