@@ -164,6 +164,9 @@ func (r *runner) wait(ctx context.Context) <-chan waiting {
 	waited := make(chan waiting, 1)
 	id := r.rec.ID
 	go func() {
+		if err := r.Network.DropSysfs(ctx, id); err != nil { // here nobody waits for it
+			r.log.Warn("starts beside this dyno are slower", "err", err)
+		}
 		exit, err := r.Runtime.Wait(ctx, id)
 		waited <- waiting{exit, err}
 	}()

@@ -89,6 +89,8 @@ type Network interface {
 	Prepare(ctx context.Context, slot int) (network.Attachment, error)
 	// Warnings is what is wrong and does not mend itself, as sentences.
 	Warnings() []string
+	// DropSysfs takes its sysfs away, which a container that was made has.
+	DropSysfs(ctx context.Context, id string) error
 	// Teardown removes it. Nil when nothing is left.
 	Teardown(ctx context.Context, id string) error
 	// Listening says whether any process in the namespace listens on the TCP port.

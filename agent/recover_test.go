@@ -23,6 +23,9 @@ func TestAgentRestartsBesideARunningDyno(t *testing.T) {
 		h := newHost(t)
 		h.start(order(first, "worker.1"))
 		before := h.phase(first, dyno.Up)
+		if !h.network.Dropped(first) {
+			t.Error("the mount of its sysfs stays")
+		}
 		h.leave()
 		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsUnavailable(err) {
 			t.Errorf("an agent that leaves accepts: %v", err)

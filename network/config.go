@@ -23,7 +23,7 @@ type Config struct {
 	// addresses of Block are ever used or spoken for.
 	Slots int
 	// Dir is an absolute path, on tmpfs. Dir/<id>/ns is the namespace of a dyno,
-	// Dir/<id>/sys the read-only sysfs that belongs to it, and the symbolic link
+	// Dir/<id>/sys the read-only sysfs that belongs to it, gone once a container has it, and the symbolic link
 	// Dir/<id>/claim says its slot and port.
 	Dir string
 	// ClosedPorts are TCP ports that dynos cannot reach outside. Default 25 if

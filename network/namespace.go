@@ -1,12 +1,14 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -35,7 +37,7 @@ func openNamespace(dir string) (_ *namespace, err error) {
 		}
 	}()
 	return s, onThread(func() error {
-		if err := s.enter(nsPath(dir)); err != nil {
+		if err := s.enter(dir); err != nil {
 			return err
 		}
 		if err := mountSysfs(sysPath(dir)); err != nil {
@@ -48,20 +50,20 @@ func openNamespace(dir string) (_ *namespace, err error) {
 	})
 }
 
-// enter moves the calling thread into the namespace at path, made and bound
+// enter moves the calling thread into the namespace of dir, made and bound
 // there if it is not.
-func (s *namespace) enter(path string) error {
-	bound, err := isMount(path, unix.NSFS_MAGIC)
+func (s *namespace) enter(dir string) error {
+	bound, err := isMount(nsPath(dir), unix.NSFS_MAGIC)
 	if err != nil {
 		return err
 	}
 	if !bound {
-		if err := makeNamespace(path); err != nil {
+		if err := makeNamespace(dir); err != nil {
 			return err
 		}
 		s.fresh = true
 	}
-	if s.ns, err = netns.GetFromPath(path); err != nil {
+	if s.ns, err = netns.GetFromPath(nsPath(dir)); err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
 	if err := netns.Set(s.ns); err != nil {
@@ -71,8 +73,15 @@ func (s *namespace) enter(path string) error {
 }
 
 // makeNamespace moves the calling thread into a new namespace and keeps that by
-// a bind mount on path.
-func makeNamespace(path string) error {
+// a bind mount. The place for its sysfs comes first: a namespace without one needs none.
+func makeNamespace(dir string) error {
+	if err := unmount(sysPath(dir), unix.SYSFS_MAGIC); err != nil { // of a namespace that was lost
+		return err
+	}
+	if err := os.Mkdir(sysPath(dir), 0o755); err != nil {
+		return fmt.Errorf("make sysfs directory: %w", err)
+	}
+	path := nsPath(dir)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
 		return fmt.Errorf("make namespace file: %w", err)
@@ -89,20 +98,34 @@ func makeNamespace(path string) error {
 	return nil
 }
 
-// mountSysfs mounts the sysfs of the calling thread's namespace. A container
-// cannot: the namespace belongs to the host's user namespace, not to its own.
+// mountSysfs mounts the sysfs of the calling thread's namespace, unless DropSysfs
+// was there. A container cannot: the namespace belongs to the host's user
+// namespace, not to its own.
 func mountSysfs(path string) error {
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make sysfs directory: %w", err)
-	}
 	mounted, err := isMount(path, unix.SYSFS_MAGIC)
 	if mounted || err != nil {
 		return err
 	}
-	if err := unix.Mount("sysfs", path, "sysfs", sysfsFlags, ""); err != nil {
+	err = unix.Mount("sysfs", path, "sysfs", sysfsFlags, "")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("mount sysfs: %w", err)
 	}
 	return nil
+}
+
+// DropSysfs takes the sysfs of a dyno away whose container has it: each start of
+// another one copies, and reads, all mounts of the host. Setup does not bring it
+// back. It may be repeated.
+func (n *Network) DropSysfs(ctx context.Context, id string) error {
+	if !validID(id) {
+		return fmt.Errorf("dyno id %q: %w", id, errdefs.ErrInvalidArgument)
+	}
+	release, err := n.dynos.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return unmount(sysPath(n.cfg.dir(id)), unix.SYSFS_MAGIC)
 }
 
 // connect opens the netlink socket in the calling thread's namespace.

@@ -2,12 +2,14 @@ package network_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dynod/dynod/network"
 	"github.com/dynod/dynod/test/lab"
 )
 
@@ -229,4 +231,35 @@ func TestSysfsIsTheDynosAndReadOnly(t *testing.T) {
 	if !errors.Is(err, unix.EROFS) {
 		t.Errorf("write to sysfs: %v, want a read-only file system", err)
 	}
+}
+
+// TestDroppedSysfsStaysAway: a Setup by another agent does not bring it back, and one that was killed in the middle leaves what
+// Setup completes.
+func TestDroppedSysfsStaysAway(t *testing.T) {
+	h := newHost(t)
+	before := h.snapshot()
+	h.prepare(7)
+	r, a := h.request(7, func(*network.Request) {})
+	for range 2 {
+		if err := h.DropSysfs(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		h.restart()
+		h.again(r)
+		if _, err := os.Lstat(a.Sysfs); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("sysfs: %v", err)
+		}
+	}
+	if err := os.Mkdir(a.Sysfs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.again(r)
+	if _, err := os.Stat(a.Sysfs + "/class/net/eth0"); err != nil {
+		t.Error(err)
+	}
+	if err := h.DropSysfs(t.Context(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	h.teardown(r.ID)
+	h.nothingBeyond(before)
 }

@@ -30,7 +30,7 @@ type Request struct {
 // Attachment is a dyno's network, ready for use.
 type Attachment struct {
 	Namespace string     // path of the network namespace
-	Sysfs     string     // path of its sysfs, mounted read-only
+	Sysfs     string     // path of its sysfs, mounted read-only until DropSysfs
 	Addr      netip.Addr // of the dyno
 	Gateway   netip.Addr // of the host, as the dyno sees it
 	HostPort  uint16     // TCP port of the host that leads to $PORT

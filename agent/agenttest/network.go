@@ -23,11 +23,12 @@ type Network struct {
 	blocked   []int
 	spares    map[int]bool
 	warnings  []string
+	dropped   map[string]bool
 }
 
 // NewNetwork is an empty one.
 func NewNetwork() *Network {
-	return &Network{slots: map[string]int{}, requests: map[string]network.Request{}, listening: map[string]bool{}, spares: map[int]bool{}}
+	return &Network{slots: map[string]int{}, requests: map[string]network.Request{}, listening: map[string]bool{}, spares: map[int]bool{}, dropped: map[string]bool{}}
 }
 
 // Listen makes a dyno listen on its port.
@@ -88,6 +89,21 @@ func (n *Network) FailPrepare(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.unready = err
+}
+
+// DropSysfs notes it.
+func (n *Network) DropSysfs(_ context.Context, id string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dropped[id] = true
+	return nil
+}
+
+// Dropped says whether the dyno's sysfs was taken away.
+func (n *Network) Dropped(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dropped[id]
 }
 
 // Spares is the slots that are prepared, in order.
