@@ -92,7 +92,7 @@ func (r *runner) resume(ctx context.Context, action dyno.Action, release func(co
 
 // run leads the dyno from where its record stands to its end, and returns when it is forgotten or ctx ends.
 func (r *runner) run(ctx context.Context, adopted bool) {
-	r.nameReceivers()
+	r.nameReceivers(r.cfg.Host, r.rec)
 	for ; !r.rec.Ended() && ctx.Err() == nil; adopted = false {
 		if !r.pause(ctx) {
 			continue
