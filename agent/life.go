@@ -93,7 +93,8 @@ func (r *runner) acquire(ctx context.Context, step func(context.Context) error) 
 // launch hands dyno-init its plan. A failure is not the end: the exit follows.
 func (r *runner) launch(ctx context.Context) {
 	defer r.ledger.begun(r.rec.ID)
-	if r.rec.Phase != dyno.Starting {
+	ended := r.held.exited && !r.rec.Started.IsZero() // an earlier agent has launched it: Wait says how it ended
+	if r.rec.Phase != dyno.Starting || ended {
 		return
 	}
 	step := r.held.launch
