@@ -135,6 +135,32 @@ func TestGenerations(t *testing.T) {
 	})
 }
 
+// The next generation of a dyno that has crashed waits for the clean-up, whatever its spec, and runs then.
+func TestNextGenerationDuringTheCleanUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		release := h.runtime.Hold("Delete")
+		h.runtime.Exit(first, runtime.Exit{Code: 1})
+		h.phase(first, dyno.Crashed)
+		same, other := order(first, "worker.1"), order(first, "worker.1")
+		same.Generation, other.Generation = 2, 3
+		other.Spec.Command.Line = "next release"
+		for _, o := range []agent.StartOrder{same, other} {
+			if _, err := h.Start(t.Context(), o); !errdefs.IsUnavailable(err) {
+				t.Errorf("generation %d: %v", o.Generation, err)
+			}
+		}
+		release()
+		h.phase(first, dyno.Crashed)
+		h.start(other)
+		if s := h.phase(first, dyno.Up); s.Generation != 3 || s.Spec.Command.Line != "next release" {
+			t.Errorf("the next generation: %+v", s)
+		}
+	})
+}
+
 func TestUnknownStopIsFine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
