@@ -116,6 +116,27 @@ func TestStartGoesOnAfterRestart(t *testing.T) {
 	}
 }
 
+// A stop that comes while what an earlier agent left is removed ends the start that would follow.
+func TestStopBeforeAStartGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		create := h.runtime.Hold("Create")
+		h.start(order(first, "worker.1"))
+		h.leave()
+		create()
+		remove, prepare := h.runtime.Hold("Delete"), h.runtime.Hold("Prepare")
+		h.arrive()
+		defer func() { h.leave() }()
+		h.stop(first, 1)
+		begun := time.Now()
+		remove()
+		if s := h.phase(first, dyno.Down); time.Since(begun) > 0 || !s.Released {
+			t.Errorf("down after %s, released %v", time.Since(begun), s.Released)
+		}
+		prepare()
+	})
+}
+
 // A dyno that has its plan does not get another one.
 func TestLaunchedDynoIsNotLaunchedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -149,11 +149,13 @@ func (r *runner) do(ctx context.Context, limit time.Duration, step func(context.
 func (r *runner) doUnlessStopped(ctx context.Context, limit time.Duration, step func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return r.step(ctx, limit, step, func() {
+	obeyed := func() {
 		if r.rec.Stop != nil {
 			cancel()
 		}
-	})
+	}
+	obeyed() // the stop may have come before the step
+	return r.step(ctx, limit, step, obeyed)
 }
 
 // step returns when the step has ended; obeyed is called after each order.
