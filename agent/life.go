@@ -136,6 +136,7 @@ func (r *runner) announced(step func(context.Context) error, line string) func(c
 
 // neverRan is the end of a life whose command was not executed.
 func (r *runner) neverRan(ctx context.Context, err error) (exit *dyno.Exit, left bool) {
+	r.ledger.begun(r.rec.ID) // its next life may be hours away
 	if ctx.Err() != nil || r.rec.Stop != nil {
 		return nil, ctx.Err() != nil
 	}

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -81,6 +82,31 @@ func TestNetworksAreMadeAhead(t *testing.T) {
 		time.Sleep(time.Second)
 		h.prepared(4, 5, 6, 7) // as many as were ordered lately
 	})
+}
+
+// TestDynoThatStartsNothingHoldsUpNobody has one that awaits its next life for an hour, and one that awaits its client.
+func TestDynoThatStartsNothingHoldsUpNobody(t *testing.T) {
+	crashing := order(first, "worker.1")
+	crashing.Spec.Restart = dyno.Policy{Backoff: true, Delays: []time.Duration{time.Hour}}
+	for name, c := range map[string]struct {
+		order agent.StartOrder
+		fails error
+	}{
+		"failed":   {crashing, errors.New("no such slug")},
+		"attached": {attachedOrder(first), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, func(c *agent.Config) { c.Pool = 2 })
+				defer h.leave()
+				h.runtime.Fail("Prepare", c.fails)
+				h.start(c.order)
+				h.prepared(1)
+				time.Sleep(time.Second)
+				h.prepared(1, 2)
+			})
+		})
+	}
 }
 
 // TestNetworkIsMadeAheadForARestedSlot fails once on the way.
