@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,6 +223,53 @@ func TestCordonAndDrain(t *testing.T) {
 		h.start(order(second, "worker.2"))
 		h.leave()
 	})
+}
+
+// TestDrainAwaitsOrdersUnderWay has the disk take its time with an order that came before the cordon.
+func TestDrainAwaitsOrdersUnderWay(t *testing.T) {
+	for name, refused := range map[string]bool{"accepted": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				defer h.leave()
+				slow := filepath.Join(h.secrets, first+".json")
+				if err := syscall.Mkfifo(slow, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if refused { // no record can take its place
+					if err := os.MkdirAll(filepath.Join(h.records, first+".json", "x"), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ordered, drained := make(chan error, 1), make(chan error, 1)
+				go func() {
+					_, err := h.Start(t.Context(), order(first, "worker.1"))
+					ordered <- err
+				}()
+				for h.Host().FreeSlots == 4 {
+					goruntime.Gosched()
+				}
+				go func() { drained <- h.Drain(t.Context(), -1, 0) }()
+				for !h.Host().Cordoned {
+					goruntime.Gosched()
+				}
+				if _, err := os.ReadFile(slow); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-ordered; (err != nil) != refused {
+					t.Errorf("order: %v", err)
+				}
+				if err := <-drained; err != nil {
+					t.Errorf("drain: %v", err)
+				}
+				for _, s := range h.List() {
+					if !s.Ended() {
+						t.Errorf("drained, and a dyno is %s", s.Phase)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestContainerdAway(t *testing.T) {
