@@ -67,6 +67,26 @@ func TestSlotRestsAfterARestart(t *testing.T) {
 	}
 }
 
+// TestSlotOfALostGenerationRests has an agent killed before the next generation of a dyno was written down: its network is in
+// another slot than the one of its record.
+func TestSlotOfALostGenerationRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(2))
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		h.leave()
+		_, _ = h.network.Setup(t.Context(), network.Request{ID: first, Slot: 1})
+		h.arrive()
+		defer func() { h.leave() }()
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("the slot was given away at once: %v", err)
+		}
+		time.Sleep(31 * time.Second)
+		h.start(order(second, "worker.2"))
+		h.phase(second, dyno.Up)
+	})
+}
+
 func TestNetworksAreMadeAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, func(c *agent.Config) { c.Slots, c.RestingSlots, c.Pool, c.Memory = 40, 0, 2, 40<<30 })
