@@ -139,6 +139,36 @@ func TestGenerations(t *testing.T) {
 	})
 }
 
+// An order for a dyno that lives is good only once the disk has it, however often it comes.
+func TestOrderThatTheDiskRefusesIsNotGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		record := filepath.Join(h.records, first+".json")
+		if err := errors.Join(os.Remove(record), os.MkdirAll(filepath.Join(record, "x"), 0o700)); err != nil { // no file can take its place
+			t.Fatal(err)
+		}
+		newer := order(first, "worker.1")
+		newer.Generation = 2
+		for range 2 {
+			if _, err := h.Start(t.Context(), newer); !errdefs.IsUnavailable(err) {
+				t.Errorf("while the disk refuses it: %v", err)
+			}
+		}
+		if err := h.Pulse(t.Context()); err != nil {
+			t.Errorf("a disk that refuses is no deadlock: %v", err)
+		}
+		if err := os.RemoveAll(record); err != nil {
+			t.Fatal(err)
+		}
+		h.start(newer)
+		if left, err := h.store.Load(); err != nil || len(left) != 1 || left[0].Record.Generation != 2 {
+			t.Errorf("accepted, and on the disk: %+v %v", left, err)
+		}
+	})
+}
+
 // The next generation of a dyno that has crashed waits for the clean-up, whatever its spec, and runs then.
 func TestNextGenerationDuringTheCleanUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

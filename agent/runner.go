@@ -35,6 +35,7 @@ type runner struct {
 	facts    facts         // what is shown of it
 
 	unsaved <-chan time.Time // fires when the record, which is noted only, is to be on the disk; nil: it is, or need not be
+	refused bool             // the disk did not take the newest record that was to be there
 }
 
 // facts are what the board shows of a holding.
@@ -179,6 +180,8 @@ func (r *runner) step(ctx context.Context, limit time.Duration, step func(contex
 func (r *runner) obey(ctx context.Context, o order) {
 	next, err := o.change(r.rec)
 	switch {
+	case errors.Is(err, errSame) && r.refused: // it is the same order again that the disk refused
+		err = r.keep(r.rec)
 	case errors.Is(err, errSame):
 		err = nil
 	case err == nil:
@@ -197,7 +200,7 @@ func (r *runner) change(ctx context.Context, next dyno.Record) error {
 	keep := r.Store.Note
 	switch {
 	case next.Weighs(before):
-		keep, r.unsaved = r.Store.Save, nil
+		keep, r.unsaved = r.keep, nil
 	case next.Phase != before.Phase:
 		r.unsaved = time.After(settled)
 	}
@@ -224,9 +227,19 @@ func (r *runner) note(ctx context.Context, next dyno.Record, err error) {
 // save brings the record to the disk.
 func (r *runner) save() {
 	r.unsaved = nil
-	if err := r.Store.Save(r.rec); err != nil {
+	if err := r.keep(r.rec); err != nil {
 		r.log.Error("save record", "phase", r.rec.Phase, "err", err)
 	}
+}
+
+// keep makes a record durable, or remembers that the disk refused it.
+func (r *runner) keep(rec dyno.Record) error {
+	err := r.Store.Save(rec)
+	r.refused = err != nil
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
+	return nil
 }
 
 // say writes a platform line into the app's stream.
