@@ -31,6 +31,7 @@ type Agent struct {
 	cordon       atomic.Pointer[string]
 	cordoning    sync.Mutex // held while cordon and what the store has of it change
 	cloud        atomic.Pointer[cloud.State]
+	ordering     atomic.Int32 // start orders under way: of their dynos the board may not know yet
 	draining     atomic.Int32 // drains under way
 	unreadable   []string     // ids left alone; written by recovery only
 
@@ -140,6 +141,8 @@ func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
 	if o.Spec, err = a.settings().Defaults.Complete(o.Spec); err != nil {
 		return Status{}, err
 	}
+	a.ordering.Add(1)
+	defer a.ordered()
 	for {
 		r, mine := a.claim(o.ID)
 		if mine {
@@ -149,6 +152,13 @@ func (a *Agent) Start(ctx context.Context, o StartOrder) (Status, error) {
 		if !errors.Is(err, errGone) || a.leaving() {
 			return status, err
 		}
+	}
+}
+
+// ordered is the end of a start order that is under way: drains may have waited for it.
+func (a *Agent) ordered() {
+	if a.ordering.Add(-1) == 0 && a.draining.Load() > 0 {
+		a.board.touch()
 	}
 }
 

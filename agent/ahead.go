@@ -27,6 +27,9 @@ func (a *Agent) add(call context.Context, r *runner, rec dyno.Record) error {
 	if err == nil {
 		return nil
 	}
+	if earlier, known := a.board.get(rec.ID); known { // a generation that rests: it stays as it was
+		err = errors.Join(err, a.Store.Add(earlier.Record))
+	}
 	a.giveBack(r.ahead)
 	r.ahead = nil
 	return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)

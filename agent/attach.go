@@ -11,7 +11,8 @@ import (
 
 // receive has an attached dyno await its client. One that an earlier agent served has lost it.
 func (r *runner) receive(ctx context.Context) {
-	defer close(r.received) // it comes once: no crash policy gives such a dyno a second life
+	r.ledger.begun(r.rec.ID) // the client may not come soon
+	defer close(r.received)  // it comes once: no crash policy gives such a dyno a second life
 	switch {
 	case r.rec.Stop != nil || !r.rec.Killed.IsZero():
 	case r.held.launched || r.rec.Phase == dyno.Up:

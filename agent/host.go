@@ -153,11 +153,12 @@ func (a *Agent) drain(ctx context.Context, reason string, grace time.Duration, p
 var errUncordoned = fmt.Errorf("the host was uncordoned meanwhile: %w", errdefs.ErrAborted)
 
 func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) error {
-	watch, dynos := a.Watch()
+	watch, _ := a.Watch()
 	defer watch.Close()
 	for {
+		ordering := a.ordering.Load() > 0 // perhaps since before the cordon; asked first: the board knows of all others
 		ending, waiting := 0, []Status{}
-		for _, s := range dynos {
+		for _, s := range a.List() {
 			switch {
 			case s.Ended():
 			case s.Stop != nil:
@@ -166,7 +167,7 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 				waiting = append(waiting, s)
 			}
 		}
-		if ending+len(waiting) == 0 {
+		if ending+len(waiting) == 0 && !ordering {
 			return nil
 		}
 		if a.cordon.Load() == nil {
@@ -185,7 +186,6 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 		if _, _, err := watch.Next(ctx); err != nil {
 			return err
 		}
-		dynos = a.List()
 	}
 }
 

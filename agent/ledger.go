@@ -93,7 +93,7 @@ func (l *ledger) reserve(id string, memory int64, stack string) (int, error) {
 	return slot, nil
 }
 
-// begun says that a dyno's command has been started, or never will be.
+// begun says that a dyno's command has been started, or will not be soon.
 func (l *ledger) begun(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

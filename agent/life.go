@@ -93,7 +93,8 @@ func (r *runner) acquire(ctx context.Context, step func(context.Context) error) 
 // launch hands dyno-init its plan. A failure is not the end: the exit follows.
 func (r *runner) launch(ctx context.Context) {
 	defer r.ledger.begun(r.rec.ID)
-	if r.rec.Phase != dyno.Starting {
+	ended := r.held.exited && !r.rec.Started.IsZero() // an earlier agent has launched it: Wait says how it ended
+	if r.rec.Phase != dyno.Starting || ended {
 		return
 	}
 	step := r.held.launch
@@ -135,6 +136,7 @@ func (r *runner) announced(step func(context.Context) error, line string) func(c
 
 // neverRan is the end of a life whose command was not executed.
 func (r *runner) neverRan(ctx context.Context, err error) (exit *dyno.Exit, left bool) {
+	r.ledger.begun(r.rec.ID) // its next life may be hours away
 	if ctx.Err() != nil || r.rec.Stop != nil {
 		return nil, ctx.Err() != nil
 	}

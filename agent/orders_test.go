@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +139,62 @@ func TestGenerations(t *testing.T) {
 	})
 }
 
+// An order for a dyno that lives is good only once the disk has it, however often it comes.
+func TestOrderThatTheDiskRefusesIsNotGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		record := filepath.Join(h.records, first+".json")
+		if err := errors.Join(os.Remove(record), os.MkdirAll(filepath.Join(record, "x"), 0o700)); err != nil { // no file can take its place
+			t.Fatal(err)
+		}
+		newer := order(first, "worker.1")
+		newer.Generation = 2
+		for range 2 {
+			if _, err := h.Start(t.Context(), newer); !errdefs.IsUnavailable(err) {
+				t.Errorf("while the disk refuses it: %v", err)
+			}
+		}
+		if err := h.Pulse(t.Context()); err != nil {
+			t.Errorf("a disk that refuses is no deadlock: %v", err)
+		}
+		if err := os.RemoveAll(record); err != nil {
+			t.Fatal(err)
+		}
+		h.start(newer)
+		if left, err := h.store.Load(); err != nil || len(left) != 1 || left[0].Record.Generation != 2 {
+			t.Errorf("accepted, and on the disk: %+v %v", left, err)
+		}
+	})
+}
+
+// The next generation of a dyno that has crashed waits for the clean-up, whatever its spec, and runs then.
+func TestNextGenerationDuringTheCleanUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		defer h.leave()
+		h.start(order(first, "worker.1"))
+		release := h.runtime.Hold("Delete")
+		h.runtime.Exit(first, runtime.Exit{Code: 1})
+		h.phase(first, dyno.Crashed)
+		same, other := order(first, "worker.1"), order(first, "worker.1")
+		same.Generation, other.Generation = 2, 3
+		other.Spec.Command.Line = "next release"
+		for _, o := range []agent.StartOrder{same, other} {
+			if _, err := h.Start(t.Context(), o); !errdefs.IsUnavailable(err) {
+				t.Errorf("generation %d: %v", o.Generation, err)
+			}
+		}
+		release()
+		h.phase(first, dyno.Crashed)
+		h.start(other)
+		if s := h.phase(first, dyno.Up); s.Generation != 3 || s.Spec.Command.Line != "next release" {
+			t.Errorf("the next generation: %+v", s)
+		}
+	})
+}
+
 func TestUnknownStopIsFine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -193,6 +253,53 @@ func TestCordonAndDrain(t *testing.T) {
 		h.start(order(second, "worker.2"))
 		h.leave()
 	})
+}
+
+// TestDrainAwaitsOrdersUnderWay has the disk take its time with an order that came before the cordon.
+func TestDrainAwaitsOrdersUnderWay(t *testing.T) {
+	for name, refused := range map[string]bool{"accepted": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				defer h.leave()
+				slow := filepath.Join(h.secrets, first+".json")
+				if err := syscall.Mkfifo(slow, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if refused { // no record can take its place
+					if err := os.MkdirAll(filepath.Join(h.records, first+".json", "x"), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ordered, drained := make(chan error, 1), make(chan error, 1)
+				go func() {
+					_, err := h.Start(t.Context(), order(first, "worker.1"))
+					ordered <- err
+				}()
+				for h.Host().FreeSlots == 4 {
+					goruntime.Gosched()
+				}
+				go func() { drained <- h.Drain(t.Context(), -1, 0) }()
+				for !h.Host().Cordoned {
+					goruntime.Gosched()
+				}
+				if _, err := os.ReadFile(slow); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-ordered; (err != nil) != refused {
+					t.Errorf("order: %v", err)
+				}
+				if err := <-drained; err != nil {
+					t.Errorf("drain: %v", err)
+				}
+				for _, s := range h.List() {
+					if !s.Ended() {
+						t.Errorf("drained, and a dyno is %s", s.Phase)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestContainerdAway(t *testing.T) {

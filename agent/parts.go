@@ -105,8 +105,9 @@ type Logs interface {
 	Open(ctx context.Context, id string) (logs.Pipes, error)
 	// Restore gives the log holder what dyno-init kept and it does not read; the caller keeps its own.
 	Restore(ctx context.Context, id string, kept []*os.File) error
-	// SetReceivers says where the lines of a dyno go besides upstream, in each agent's life before the dyno's is led: the
-	// same again changes nothing. The error names no URL; the receivers that it does not concern are served.
+	// SetReceivers says where the lines of a dyno go besides upstream, in each agent's life before the dyno's is led, and
+	// before what an earlier agent left is trimmed: the same again changes nothing. The error names no URL; the receivers that it
+	// does not concern are served.
 	SetReceivers(id string, from logs.Origin, receivers []logs.Receiver) error
 	// Platform appends a line of the platform.
 	Platform(ctx context.Context, id string, at time.Time, text string) error

@@ -11,6 +11,9 @@ import (
 	"github.com/dynod/dynod/agent/dyno"
 )
 
+// errAlive is all that a runner has to answer: the disk is not asked either.
+var errAlive = errors.New("alive")
+
 // Pulse returns nil once the agent could have reported its host and every runner has answered an order: all that a
 // deadlock would keep it from. It may hang itself then, beyond ctx. No containerd and no peer is asked.
 func (a *Agent) Pulse(ctx context.Context) error {
@@ -22,8 +25,8 @@ func (a *Agent) Pulse(ctx context.Context) error {
 	asked, ctx := errgroup.WithContext(ctx)
 	for id, r := range runners {
 		asked.Go(func() error {
-			err := r.ask(ctx, func(rec dyno.Record) (dyno.Record, error) { return rec, errSame })
-			if err != nil && !errors.Is(err, errGone) {
+			err := r.ask(ctx, func(rec dyno.Record) (dyno.Record, error) { return rec, errAlive })
+			if !errors.Is(err, errAlive) && !errors.Is(err, errGone) {
 				return fmt.Errorf("ask dyno %s: %w", id, err)
 			}
 			return nil

@@ -149,6 +149,9 @@ func (a *Agent) resume(id string, found *relic, action dyno.Action) {
 	} else {
 		a.ledger.hold(id, rec.Slot, rec.Spec.Limits.Memory)
 	}
+	if found.slot != rec.Slot { // of a generation that was never written down
+		a.ledger.rest(found.slot)
+	}
 	run, _ := a.claim(id)
 	run.rec, run.facts.pid = rec, found.pid
 	a.let(run, func(ctx context.Context) {

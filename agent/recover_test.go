@@ -80,6 +80,23 @@ func TestExitWhileTheAgentIsAway(t *testing.T) {
 	})
 }
 
+// A web dyno that ends while it boots and the agent is away has ended as its command did.
+func TestExitInABootWhileTheAgentIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start(order(first, "web.1"))
+		h.phase(first, dyno.Starting)
+		h.leave()
+		h.runtime.Exit(first, runtime.Exit{Code: 1})
+		h.arrive()
+		defer func() { h.leave() }()
+		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 1 || s.Exit.Error != "" || s.Lives != 1 {
+			t.Errorf("%d lives, exit: %+v", s.Lives, s.Exit)
+		}
+		h.said(first, "Starting process with command `run`", "Process exited with status 1", "State changed from starting to crashed")
+	})
+}
+
 // The agent goes away in each step of a start: the next one finishes the order, once.
 func TestStartGoesOnAfterRestart(t *testing.T) {
 	for _, step := range []string{"Prepare", "Create", "Start", "Launch"} {
@@ -100,6 +117,27 @@ func TestStartGoesOnAfterRestart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stop that comes while what an earlier agent left is removed ends the start that would follow.
+func TestStopBeforeAStartGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		create := h.runtime.Hold("Create")
+		h.start(order(first, "worker.1"))
+		h.leave()
+		create()
+		remove, prepare := h.runtime.Hold("Delete"), h.runtime.Hold("Prepare")
+		h.arrive()
+		defer func() { h.leave() }()
+		h.stop(first, 1)
+		begun := time.Now()
+		remove()
+		if s := h.phase(first, dyno.Down); time.Since(begun) > 0 || !s.Released {
+			t.Errorf("down after %s, released %v", time.Since(begun), s.Released)
+		}
+		prepare()
+	})
 }
 
 // A dyno that has its plan does not get another one.

@@ -167,8 +167,8 @@ func repeated(rec dyno.Record, o StartOrder) (dyno.Record, error) {
 		return rec, fmt.Errorf("dyno %s had other log sinks, which go with its id: %w", rec.ID, errdefs.ErrAlreadyExists)
 	case o.Generation > rec.Generation && rec.Ended() && rec.Released:
 		return rec, errReplace
-	case o.Generation > rec.Generation && rec.Stop != nil:
-		return rec, fmt.Errorf("the dyno is still being stopped: %w", errdefs.ErrUnavailable)
+	case o.Generation > rec.Generation && (rec.Stop != nil || rec.Ended()):
+		return rec, fmt.Errorf("the earlier generation is still being ended: %w", errdefs.ErrUnavailable)
 	case !rec.Spec.Same(o.Spec):
 		return rec, fmt.Errorf("dyno %s exists with another spec: %w", rec.ID, errdefs.ErrAlreadyExists)
 	case o.Generation == rec.Generation:

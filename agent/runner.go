@@ -35,6 +35,7 @@ type runner struct {
 	facts    facts         // what is shown of it
 
 	unsaved <-chan time.Time // fires when the record, which is noted only, is to be on the disk; nil: it is, or need not be
+	refused bool             // the disk did not take the newest record that was to be there
 }
 
 // facts are what the board shows of a holding.
@@ -92,7 +93,7 @@ func (r *runner) resume(ctx context.Context, action dyno.Action, release func(co
 
 // run leads the dyno from where its record stands to its end, and returns when it is forgotten or ctx ends.
 func (r *runner) run(ctx context.Context, adopted bool) {
-	r.nameReceivers()
+	r.nameReceivers(r.cfg.Host, r.rec)
 	for ; !r.rec.Ended() && ctx.Err() == nil; adopted = false {
 		if !r.pause(ctx) {
 			continue
@@ -149,11 +150,13 @@ func (r *runner) do(ctx context.Context, limit time.Duration, step func(context.
 func (r *runner) doUnlessStopped(ctx context.Context, limit time.Duration, step func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return r.step(ctx, limit, step, func() {
+	obeyed := func() {
 		if r.rec.Stop != nil {
 			cancel()
 		}
-	})
+	}
+	obeyed() // the stop may have come before the step
+	return r.step(ctx, limit, step, obeyed)
 }
 
 // step returns when the step has ended; obeyed is called after each order.
@@ -177,6 +180,8 @@ func (r *runner) step(ctx context.Context, limit time.Duration, step func(contex
 func (r *runner) obey(ctx context.Context, o order) {
 	next, err := o.change(r.rec)
 	switch {
+	case errors.Is(err, errSame) && r.refused: // it is the same order again that the disk refused
+		err = r.keep(r.rec)
 	case errors.Is(err, errSame):
 		err = nil
 	case err == nil:
@@ -195,7 +200,7 @@ func (r *runner) change(ctx context.Context, next dyno.Record) error {
 	keep := r.Store.Note
 	switch {
 	case next.Weighs(before):
-		keep, r.unsaved = r.Store.Save, nil
+		keep, r.unsaved = r.keep, nil
 	case next.Phase != before.Phase:
 		r.unsaved = time.After(settled)
 	}
@@ -222,9 +227,19 @@ func (r *runner) note(ctx context.Context, next dyno.Record, err error) {
 // save brings the record to the disk.
 func (r *runner) save() {
 	r.unsaved = nil
-	if err := r.Store.Save(r.rec); err != nil {
+	if err := r.keep(r.rec); err != nil {
 		r.log.Error("save record", "phase", r.rec.Phase, "err", err)
 	}
+}
+
+// keep makes a record durable, or remembers that the disk refused it.
+func (r *runner) keep(rec dyno.Record) error {
+	err := r.Store.Save(rec)
+	r.refused = err != nil
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
+	return nil
 }
 
 // say writes a platform line into the app's stream.

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -66,6 +67,26 @@ func TestSlotRestsAfterARestart(t *testing.T) {
 	}
 }
 
+// TestSlotOfALostGenerationRests has an agent killed before the next generation of a dyno was written down: its network is in
+// another slot than the one of its record.
+func TestSlotOfALostGenerationRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, noneBeyond(2))
+		h.start(order(first, "worker.1"))
+		h.stop(first, 1)
+		h.leave()
+		_, _ = h.network.Setup(t.Context(), network.Request{ID: first, Slot: 1})
+		h.arrive()
+		defer func() { h.leave() }()
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("the slot was given away at once: %v", err)
+		}
+		time.Sleep(31 * time.Second)
+		h.start(order(second, "worker.2"))
+		h.phase(second, dyno.Up)
+	})
+}
+
 func TestNetworksAreMadeAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, func(c *agent.Config) { c.Slots, c.RestingSlots, c.Pool, c.Memory = 40, 0, 2, 40<<30 })
@@ -81,6 +102,31 @@ func TestNetworksAreMadeAhead(t *testing.T) {
 		time.Sleep(time.Second)
 		h.prepared(4, 5, 6, 7) // as many as were ordered lately
 	})
+}
+
+// TestDynoThatStartsNothingHoldsUpNobody has one that awaits its next life for an hour, and one that awaits its client.
+func TestDynoThatStartsNothingHoldsUpNobody(t *testing.T) {
+	crashing := order(first, "worker.1")
+	crashing.Spec.Restart = dyno.Policy{Backoff: true, Delays: []time.Duration{time.Hour}}
+	for name, c := range map[string]struct {
+		order agent.StartOrder
+		fails error
+	}{
+		"failed":   {crashing, errors.New("no such slug")},
+		"attached": {attachedOrder(first), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, func(c *agent.Config) { c.Pool = 2 })
+				defer h.leave()
+				h.runtime.Fail("Prepare", c.fails)
+				h.start(c.order)
+				h.prepared(1)
+				time.Sleep(time.Second)
+				h.prepared(1, 2)
+			})
+		})
+	}
 }
 
 // TestNetworkIsMadeAheadForARestedSlot fails once on the way.

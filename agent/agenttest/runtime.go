@@ -158,6 +158,15 @@ func (r *Runtime) find(id string) (*container, error) {
 	return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
 }
 
+// living is find for what needs the process.
+func (r *Runtime) living(id string) (*container, error) {
+	c, err := r.find(id)
+	if err == nil && c.state == runtime.StateExited {
+		return nil, fmt.Errorf("process of %s: %w", id, errdefs.ErrNotFound)
+	}
+	return c, err
+}
+
 // Create makes a container unless it is there.
 func (r *Runtime) Create(ctx context.Context, c runtime.Container) error {
 	if err := r.enter(ctx, "Create"); err != nil {
@@ -195,7 +204,7 @@ func (r *Runtime) Launch(ctx context.Context, id string, p runtime.Plan) (*runti
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.launches++
-	c, err := r.find(id)
+	c, err := r.living(id)
 	if err != nil || c.plan != nil {
 		return nil, err
 	}
@@ -304,7 +313,7 @@ func (r *Runtime) PID(ctx context.Context, id string) (int, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, err := r.find(id)
+	_, err := r.living(id)
 	return fakePID, err
 }
 

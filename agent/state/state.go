@@ -77,7 +77,8 @@ type file struct {
 	dyno.Record
 }
 
-// Add writes a new record with its secret part, the secret first: a record without one is a dyno of an earlier boot.
+// Add writes a new record with its secret part, the secret first: a record without one is a dyno of an earlier boot. After an
+// error nothing is there; or a record, if one of an earlier generation was: its owner adds that again, for the note of it is gone.
 func (s *Store) Add(r dyno.Record) error {
 	data, err := json.Marshal(r.Spec.Secret)
 	if err != nil {
@@ -89,11 +90,10 @@ func (s *Store) Add(r dyno.Record) error {
 	if err := os.Remove(s.noted(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove note of an earlier generation: %w", err)
 	}
-	save := s.create
 	if _, err := os.Lstat(s.record(r.ID)); err == nil {
-		save = s.Save
+		return s.Save(r)
 	}
-	if err := save(r); err != nil {
+	if err := s.create(r); err != nil {
 		return errors.Join(err, s.Remove(r.ID))
 	}
 	return nil

@@ -105,6 +105,22 @@ func TestANoteIsNewerUntilReboot(t *testing.T) {
 	}
 }
 
+func TestRefusedGenerationLeavesTheOldRecord(t *testing.T) {
+	store, _, _ := open(t)
+	next := record()
+	next.Generation++
+	next.Since = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) // cannot be written
+	if err := store.Add(record()); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Add(next); err == nil {
+		t.Error("no error")
+	}
+	if got, err := store.Load(); err != nil || len(got) != 1 || got[0].Err != nil || got[0].Record.Generation != record().Generation {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 func TestSyncsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun, goOn := 0, make(chan struct{})

@@ -64,6 +64,9 @@ func runAgent(ctx context.Context, s service) error {
 	if err != nil {
 		return err
 	}
+	if err := a.NameReceivers(); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return parts.logs.Run(ctx) })
 	group.Go(func() error { return parts.network.Run(ctx) })
