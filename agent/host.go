@@ -135,7 +135,8 @@ func (a *Agent) loadCordon() error {
 }
 
 // Drain cordons the host and stops every dyno, parallel at once (0: all), grace as in a stop order. It calls nobody
-// back: the caller watches the board. When the host is uncordoned meanwhile it stops no more, with errdefs.ErrAborted.
+// back: the caller watches the board. When the host is uncordoned meanwhile it stops no more, with errdefs.ErrAborted. A dyno
+// whose record cannot be read is left alone: then it ends with errdefs.ErrFailedPrecondition.
 func (a *Agent) Drain(ctx context.Context, grace time.Duration, parallel int) error {
 	return a.drain(ctx, "drain", grace, parallel)
 }
@@ -168,7 +169,7 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 			}
 		}
 		if ending+len(waiting) == 0 && !ordering {
-			return nil
+			return a.leftAlone()
 		}
 		if a.cordon.Load() == nil {
 			return errUncordoned
@@ -187,6 +188,14 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 			return err
 		}
 	}
+}
+
+// leftAlone is why a drained host is not empty.
+func (a *Agent) leftAlone() error {
+	if left := a.Host().Unreadable; len(left) > 0 {
+		return fmt.Errorf("dynos with records that cannot be read: %s: %w", strings.Join(left, ", "), errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
 
 // relocating is the line that owners read when their host is emptied.

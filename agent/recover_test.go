@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -291,6 +292,12 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 		h.start(order(second, "worker.2"))
 		if s := h.phase(second, dyno.Up); s.Slot == 0 {
 			t.Error("the slot of the dyno that was left alone was given away")
+		}
+		if err := h.Drain(t.Context(), time.Second, 0); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), first) {
+			t.Errorf("drained: %v", err)
+		}
+		if s := h.phase(second, dyno.Down); !s.Ended() {
+			t.Errorf("the other one: %+v", s)
 		}
 		h.leave()
 	})
