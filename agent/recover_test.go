@@ -81,7 +81,8 @@ func TestExitWhileTheAgentIsAway(t *testing.T) {
 	})
 }
 
-// A web dyno that ends while it boots and the agent is away has ended as its command did.
+// A web dyno that ends while it boots and the agent is away has ended as its command did, also when its boot timeout is over
+// before containerd says so.
 func TestExitInABootWhileTheAgentIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
@@ -89,8 +90,11 @@ func TestExitInABootWhileTheAgentIsAway(t *testing.T) {
 		h.phase(first, dyno.Starting)
 		h.leave()
 		h.runtime.Exit(first, runtime.Exit{Code: 1})
+		time.Sleep(2 * time.Minute)
+		tell := h.runtime.Hold("Wait")
 		h.arrive()
 		defer func() { h.leave() }()
+		tell()
 		if s := h.phase(first, dyno.Crashed); s.Exit.Code != 1 || s.Exit.Error != "" || s.Lives != 1 {
 			t.Errorf("%d lives, exit: %+v", s.Lives, s.Exit)
 		}

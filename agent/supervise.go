@@ -21,7 +21,7 @@ func (r *runner) supervise(ctx context.Context, waited <-chan waiting) (exit *dy
 		r.attend(ctx)
 		r.terminate(ctx)
 		due, at := r.rec.NextDue()
-		if cleared != nil {
+		if cleared != nil || r.held.exited { // its exit is about to be told
 			due = dyno.Nothing
 		}
 		timer := after(due, at)
