@@ -100,6 +100,7 @@ func fromUint(n uint32) netip.Addr {
 
 func (c Config) gateway(slot int) netip.Addr { return c.at(slot*perSlot + 1) }
 func (c Config) addr(slot int) netip.Addr    { return c.at(slot*perSlot + 2) }
+func (c Config) network(slot int) netip.Addr { return c.at(slot * perSlot) }
 func (c Config) first() netip.Addr           { return c.at(0) }
 func (c Config) last() netip.Addr            { return c.at(c.Slots*perSlot - 1) }
 func (c Config) hostPort(slot int) uint16    { return c.FirstHostPort + uint16(slot) }

@@ -24,6 +24,7 @@ func (n *Network) tellDenied(ctx context.Context) {
 		if err != nil {
 			continue // the table is missing: it will be mended
 		}
+		delete(now, "invalid") // connections that end late have them every day
 		if more := grown(before, now); more != nil {
 			n.log.Warn("denied packets", "rules", slog.GroupValue(more...), "dynos", n.offenders())
 		}

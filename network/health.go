@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -186,39 +185,20 @@ func (n *Network) mendTable(ctx context.Context) error {
 	return n.load(ctx)
 }
 
-// mendLinks sets up again every dyno whose link is missing or damaged.
+// mendLinks sets up again every dyno whose link is missing or damaged. Whom it looks
+// for is settled first: a link that is made meanwhile need not be in the lists.
 func (n *Network) mendLinks(ctx context.Context) error {
-	links, err := dump(n.host.LinkList)
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
-	addrs, err := n.listAddrs()
+	kept := n.health.all()
+	sound, err := n.soundLinks()
 	if err != nil {
 		return err
 	}
-	sound := map[string]bool{} // aliases
-	for _, a := range addrs {
-		i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == a.LinkIndex })
-		if i >= 0 && n.sound(links[i].Attrs(), a) {
-			sound[links[i].Attrs().Alias] = true
-		}
-	}
-	for _, r := range n.health.all() {
+	for _, r := range kept {
 		if !sound[r.owner().alias()] {
 			n.mendDyno(ctx, r.ID)
 		}
 	}
 	return nil
-}
-
-// quiet is what a link of a dyno must be: up, and deaf to ARP.
-const quiet = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_NOARP
-
-// sound says whether a link with one of its addresses is as Setup leaves it.
-func (n *Network) sound(link *netlink.LinkAttrs, a netlink.Addr) bool {
-	slot, named := slotOfName(link.Name)
-	return named && link.Group == linkGroup && link.RawFlags&quiet == quiet && link.OperState == netlink.OperUp &&
-		a.IP.Equal(n.cfg.gateway(slot).AsSlice())
 }
 
 // mendDyno completes a dyno's network. What stands in the way may go: it is tried

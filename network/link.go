@@ -76,6 +76,19 @@ func (n *Network) prepareHostEnd(link, inside netlink.Link, slot int) error {
 	return fixNeighbour(n.host, link, inside, n.cfg.addr(slot))
 }
 
+// lead makes the route to the dyno, which the kernel makes itself when a link with an
+// address comes up, but not again when somebody flushes routes.
+func (n *Network) lead(link netlink.Link, slot int) error {
+	err := n.host.RouteReplace(&netlink.Route{
+		LinkIndex: link.Attrs().Index, Protocol: unix.RTPROT_KERNEL, Scope: netlink.SCOPE_LINK,
+		Dst: subnet(n.cfg.network(slot)), Src: n.cfg.gateway(slot).AsSlice(),
+	})
+	if err != nil {
+		return fmt.Errorf("set route to dyno: %w", err)
+	}
+	return nil
+}
+
 // prepareInside makes links, address and neighbour of the dyno's own side.
 func (s *namespace) prepareInside(cfg Config, slot int, host netlink.Link) (netlink.Link, error) {
 	lo, err := s.links.LinkByName("lo")

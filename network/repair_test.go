@@ -67,6 +67,9 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 		"nft 'flush map inet dynod ports; add element inet dynod ports { 5007 : 172.16.0.30 . 4000 }'",
 		"ip link del dy7",
 		"ip link set dy7 down",
+		"ip link set dy7 down; ip link set dy7 up",
+		"ip neigh del 172.16.0.30 dev dy7",
+		"ip route flush dev dy7",
 		"ip link set dy7 arp on",
 		"ip addr flush dev dy7",
 		"ip link set dy7 alias nobody",
@@ -91,6 +94,7 @@ func TestDamageIsMendedPromptly(t *testing.T) {
 func (h *host) condition() string {
 	h.t.Helper()
 	return h.run(h.Lab.Host(), "sh", "-c", "nft --stateless list ruleset; cat /proc/sys/net/ipv4/ip_forward; ip -o -4 addr show | sed 's/^[0-9]*: //'; "+
+		"ip neigh show nud permanent | sed 's/lladdr [^ ]*//'; ip route; "+
 		"ip -o link show group 25721 | sed -e 's/^[0-9]*: //' -e 's,@[^:]*,,' -e 's,link/ether.*alias,alias,'")
 }
 

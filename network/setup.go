@@ -178,6 +178,9 @@ func (n *Network) connect(ctx context.Context, r Request, s *namespace, link net
 	if err := n.host.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set link up: %w", err)
 	}
+	if err := n.lead(link, r.Slot); err != nil {
+		return err
+	}
 	return errors.Join(awaitCarrier(ctx, s.links, insideName), awaitCarrier(ctx, n.host, linkName(r.Slot)))
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -21,6 +23,7 @@ type spares struct {
 // spare is a network that is ready but for its owner.
 type spare struct {
 	link netlink.Link
+	host []netip.Addr // what its wall closes
 	Request
 }
 
@@ -76,6 +79,7 @@ func (n *Network) Prepare(ctx context.Context, slot int) (Attachment, error) {
 func (n *Network) prepare(ctx context.Context, slot int) error {
 	r := n.cfg.Spare.complete()
 	r.ID, r.Slot = spareID(slot), slot
+	host := *n.others.Load()
 	if err := n.make(ctx, r); err != nil {
 		return errors.Join(err, n.abandon(ctx, r))
 	}
@@ -83,7 +87,7 @@ func (n *Network) prepare(ctx context.Context, slot int) error {
 	if err != nil {
 		return err
 	}
-	n.spares.put(&spare{link, r})
+	n.spares.put(&spare{link, host, r})
 	return nil
 }
 
@@ -117,10 +121,17 @@ func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
 	if err != nil {
 		return err
 	}
-	if damage != nil || r.Space != s.Space || n.cfg.Sizes[r.Size].Bandwidth != n.cfg.Sizes[s.Size].Bandwidth {
+	if damage != nil || !n.fits(s, r) {
 		return n.make(ctx, r)
 	}
 	return nil
+}
+
+// fits says whether a spare is inside what r has to be. The host may have got an
+// address since it was made.
+func (n *Network) fits(s *spare, r Request) bool {
+	return r.Space == s.Space && n.cfg.Sizes[r.Size].Bandwidth == n.cfg.Sizes[s.Size].Bandwidth &&
+		slices.Equal(s.host, *n.others.Load())
 }
 
 // rename gives a spare its owner. The link comes first: what has no owner is

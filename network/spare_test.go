@@ -113,6 +113,29 @@ func TestDamagedSpareIsReplaced(t *testing.T) {
 	}
 }
 
+// TestSpareLearnsOfNewAddresses gives the host another address, as DHCP does after a
+// boot, when a network has been made ahead.
+func TestSpareLearnsOfNewAddresses(t *testing.T) {
+	const late = "10.98.0.1"
+	h := newHost(t)
+	h.setup(8)
+	h.prepare(7)
+	made := h.inode(h.config().Dir + "/+7/ns")
+	h.run(h.Lab.Host(), "sh", "-c", "ip addr add "+late+"/32 dev lo; ip link set dy8 down")
+	h.watched()
+	h.soon("looked at", func() bool { return strings.Contains(h.condition(), "dy8 proto kernel") })
+	_, a := h.setup(7)
+	if h.inode(a.Namespace) != made {
+		t.Error("another namespace than the one made ahead")
+	}
+	walls := h.run(a.Namespace, "nft", "list", "ruleset")
+	if !strings.Contains(walls, late) || strings.Count(walls, "table ip ") != 1 {
+		t.Errorf("the wall does not close %s, or is not the only one:\n%s", late, walls)
+	}
+	h.serve(h.Outside(), outside(80))
+	h.reaches(a.Namespace, outside(80))
+}
+
 func (h *host) prepare(slot int) {
 	h.t.Helper()
 	if _, err := h.Prepare(h.t.Context(), slot); err != nil {

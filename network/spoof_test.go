@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dynod/dynod/network"
 	"github.com/dynod/dynod/test/lab"
 )
 
@@ -53,12 +54,18 @@ func (h *host) forge(ns, from, to string) {
 	binary.BigEndian.PutUint16(packet[20:], 9)
 	binary.BigEndian.PutUint16(packet[22:], 9)
 	binary.BigEndian.PutUint16(packet[24:], 8) // no checksum
+	h.raw(ns, packet)
+}
+
+// raw sends a packet of IPv4.
+func (h *host) raw(ns string, packet []byte) {
+	h.t.Helper()
 	err := h.Do(ns, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
 		}
-		return errors.Join(unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: dst.As4()}), unix.Close(fd))
+		return errors.Join(unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: [4]byte(packet[16:])}), unix.Close(fd))
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -85,6 +92,61 @@ func (h *host) datagrams(ns, addr string) func() int {
 				return n
 			}
 			n++
+		}
+	}
+}
+
+// TestHiddenAddressesStayInside ends a connection that there is not, which the kernel
+// does not translate.
+func TestHiddenAddressesStayInside(t *testing.T) {
+	for name, routed := range map[string]bool{"hidden": false, "routed": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, func(c *network.Config) { c.Routed = routed })
+			_, a := h.setup(0)
+			seen := h.segments(h.Outside(), a.Addr)
+			h.reset(a.Namespace, a.Addr, lab.OutsideAddress)
+			if came := seen(); came != routed {
+				t.Errorf("came out with the dyno's address: %v, want %v", came, routed)
+			}
+			if !routed {
+				h.denied("denied_invalid")
+			}
+		})
+	}
+}
+
+// reset sends TCP's RST from port 9 to port 9.
+func (h *host) reset(ns string, src netip.Addr, to string) {
+	h.t.Helper()
+	dst := netip.MustParseAddr(to)
+	segment := []byte{0, 9, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x04, 0, 0, 0, 0, 0, 0}
+	binary.BigEndian.PutUint16(segment[16:], checksum(src, dst, unix.IPPROTO_TCP, segment))
+	head := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, unix.IPPROTO_TCP, 0, 0}
+	h.raw(ns, slices.Concat(head, src.AsSlice(), dst.AsSlice(), segment))
+}
+
+// segments hears TCP in ns. Its result says whether any came from an address.
+func (h *host) segments(ns string, from netip.Addr) func() bool {
+	h.t.Helper()
+	var conn net.PacketConn
+	err := h.Do(ns, func() (err error) {
+		conn, err = net.ListenPacket("ip4:tcp", "0.0.0.0")
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = conn.Close() })
+	return func() bool {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		for {
+			_, sender, err := conn.ReadFrom(make([]byte, 100))
+			if err != nil {
+				return false
+			}
+			if sender.String() == from.String() {
+				return true
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -50,10 +51,10 @@ func isOurs(m *netlink.Message) bool {
 	return unix.ByteSliceToString(name) == inetTable.Name && m.Data[0] == byte(inetTable.Family)
 }
 
-// watchLinks passes on that a link of a dyno is down or has lost an address, or
-// that the host's forwarding changed.
+// watchLinks passes on that a link of a dyno is down or has lost an address, the
+// neighbour or the route, or that the host's forwarding changed.
 func (n *Network) watchLinks(ctx context.Context, about news) error {
-	groups := []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF}
+	groups := []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_NETCONF}
 	return n.watch(ctx, unix.NETLINK_ROUTE, groups, func(m *netlink.Message) {
 		if m == nil || n.damaging(m) {
 			tell(about.touched)
@@ -70,6 +71,10 @@ func (n *Network) damaging(m *netlink.Message) bool {
 		return n.disfigured(m.Data)
 	case unix.RTM_DELADDR:
 		name = attribute(m.Data, unix.SizeofIfAddrmsg, unix.IFA_LABEL)
+	case unix.RTM_DELNEIGH:
+		return n.leads(attribute(m.Data, unix.SizeofNdMsg, unix.NDA_DST))
+	case unix.RTM_DELROUTE:
+		return n.leads(attribute(m.Data, unix.SizeofRtMsg, unix.RTA_DST))
 	case unix.RTM_NEWNETCONF:
 		const header = 4 // a family, padded
 		return bytes.Equal(attribute(m.Data, header, netconfLink), allLinks)
@@ -83,6 +88,15 @@ func (n *Network) disfigured(link []byte) bool {
 	r, kept := n.keeps(attribute(link, unix.SizeofIfInfomsg, unix.IFLA_IFNAME))
 	alias := attribute(link, unix.SizeofIfInfomsg, unix.IFLA_IFALIAS)
 	return kept && (binary.NativeEndian.Uint32(link[8:])&quiet != quiet || unix.ByteSliceToString(alias) != r.owner().alias())
+}
+
+// leads says whether an address, or the first one of a network, is a dyno's.
+func (n *Network) leads(to []byte) bool {
+	addr, _ := netip.AddrFromSlice(to)
+	if !addr.Is4() || addr.Less(n.cfg.first()) || n.cfg.last().Less(addr) {
+		return false
+	}
+	return n.health.in(int(toUint(addr)-toUint(n.cfg.first()))/perSlot) != ""
 }
 
 // keeps is what the dyno was promised whose link has this name.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,7 +13,8 @@ import (
 
 // others are units that ours name or get by default; empty ones do for a check.
 var others = []string{
-	"sysinit.target", "basic.target", "shutdown.target", "slices.target", "network.target", "sockets.target", "multi-user.target", "containerd.service",
+	"sysinit.target", "basic.target", "shutdown.target", "slices.target", "network.target", "network-online.target", "sockets.target", "multi-user.target",
+	"containerd.service",
 }
 
 // units are ours, and what we add to others'.
@@ -47,6 +49,15 @@ func TestMountsReachTheHost(t *testing.T) {
 	} {
 		if strings.Contains(content, "\n"+option+"=") {
 			t.Errorf("dynod.service has %s", option)
+		}
+	}
+}
+
+// TestAgentWaitsForTheNetwork: After= alone does nothing where nobody else wants the target.
+func TestAgentWaitsForTheNetwork(t *testing.T) {
+	for _, option := range []string{"Wants", "After"} {
+		if !regexp.MustCompile(`(?m)^` + option + `=.*\bnetwork-online\.target\b`).MatchString(read(t, "dynod.service")) {
+			t.Errorf("dynod.service lacks network-online.target in %s=", option)
 		}
 	}
 }

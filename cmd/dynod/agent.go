@@ -19,6 +19,7 @@ import (
 	"github.com/dynod/dynod/agent/rpc/transport"
 	"github.com/dynod/dynod/agent/state"
 	"github.com/dynod/dynod/cmd/dynod/config"
+	"github.com/dynod/dynod/cmd/dynod/resolv"
 	"github.com/dynod/dynod/logs"
 	"github.com/dynod/dynod/network"
 	"github.com/dynod/dynod/runtime"
@@ -47,6 +48,9 @@ func runAgent(ctx context.Context, s service) error {
 	settings, err := agentConfig(s.cfg, parts.runtime.DiskQuota())
 	if err != nil {
 		return err
+	}
+	if resolv.Servers(settings.Resolv) == nil {
+		s.log.Warn("dynos have no name server that they can reach: set network.nameservers")
 	}
 	meet, err := rendezvous.New(s.cfg.Attach.RendezvousCA)
 	if err != nil {

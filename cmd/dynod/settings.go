@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/dynod/dynod/agent/dyno"
 	"github.com/dynod/dynod/cmd/dynod/config"
 	"github.com/dynod/dynod/cmd/dynod/doctor"
+	"github.com/dynod/dynod/cmd/dynod/resolv"
 )
 
 // agentConfig is the agent's share of the settings, with what this host offers.
@@ -35,7 +35,7 @@ func agentConfig(cfg config.Config, diskQuota string) (agent.Config, error) {
 		Pool: cfg.Network.Pool, WarmSlots: cfg.Host.WarmSlots, Memory: max(0, memory-cfg.Host.MemoryReserve),
 		SampleEvery: cfg.Host.SampleInterval, KeepFinished: cfg.Defaults.KeepFinished, AwaitReports: cfg.Upstream.Address != "", Upstream: cfg.Upstream.Address,
 		Keeping: dyno.Keeping{MaxUnused: cfg.Artifacts.MaxUnused, MinFreePercent: cfg.Artifacts.MinFreePercent},
-		Resolv:  resolvConf(cfg), DiskQuota: diskQuota,
+		Resolv:  resolv.Conf(cfg.Network.Nameservers), DiskQuota: diskQuota,
 		Warnings: append(doctor.Settings(cfg), doctor.Quotas(cfg, diskQuota)...),
 		Reactions: map[cloud.Kind]agent.Reaction{
 			cloud.Interruption: agent.Reaction(cfg.Notices.SpotInterruption),
@@ -84,34 +84,6 @@ func hostMemory() (memory int64, swap bool, err error) {
 		return 0, false, errors.New("read host memory: /proc/meminfo has no MemTotal")
 	}
 	return int64(*info.MemTotalBytes), info.SwapTotalBytes != nil && *info.SwapTotalBytes > 0, nil
-}
-
-// resolvConf is the dynos' resolv.conf: the configured servers, else the host's own file without the loopback servers,
-// which a dyno cannot reach. A host without one has dynos without one.
-func resolvConf(cfg config.Config) []byte {
-	var text []byte
-	for _, server := range cfg.Network.Nameservers {
-		text = fmt.Appendf(text, "nameserver %s\n", server)
-	}
-	if text != nil {
-		return text
-	}
-	own, _ := os.ReadFile("/etc/resolv.conf")
-	for line := range strings.Lines(string(own)) {
-		if !loopbackServer(line) {
-			text = append(text, line...)
-		}
-	}
-	return text
-}
-
-func loopbackServer(line string) bool {
-	fields := strings.Fields(line)
-	if len(fields) < 2 || fields[0] != "nameserver" {
-		return false
-	}
-	addr, err := netip.ParseAddr(fields[1])
-	return err == nil && addr.IsLoopback()
 }
 
 // lockHost makes sure that one agent runs on this host. The lock is the process's own: what a killed agent had just forked does not

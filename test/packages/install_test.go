@@ -111,7 +111,7 @@ func TestUpgradeRemovePurge(t *testing.T) {
 	}
 }
 
-// Dynos that could not be stopped keep their networks.
+// Dynos that could not be stopped keep their networks, and what they run from when the package is purged.
 func TestRemovalWithDynosLeft(t *testing.T) {
 	r := newRoot(t)
 	r.boot()
@@ -123,6 +123,32 @@ func TestRemovalWithDynosLeft(t *testing.T) {
 	}
 	if !r.exists("run/dynod/network") {
 		t.Error("networks were taken away")
+	}
+
+	r.write("var/lib/dynod/slugs/app", "", 0o600)
+	out := r.run("sh", "-c", "mount --bind /run/dynod/network /run/dynod/network && dpkg --purge dynod")
+	if !strings.Contains(out, "left running") {
+		t.Errorf("not told: %s", out)
+	}
+	for path, want := range map[string]bool{"run/dynod/network": true, "var/lib/dynod/slugs/app": true, "etc/dynod": false} {
+		if got := r.exists(path); got != want {
+			t.Errorf("%s is there after purging: %v, want %v", path, got, want)
+		}
+	}
+}
+
+// File systems of their own are emptied and stay.
+func TestRemovalWhereDirectoriesAreMounts(t *testing.T) {
+	r := newRoot(t)
+	r.boot()
+	r.install(packages(t, deb, "amd64")[0])
+	r.run("sh", "-ec", `
+for dir in /var/lib/dynod /run/dynod; do mount -t tmpfs none $dir; touch $dir/file; done
+dpkg --remove dynod
+dpkg --purge dynod
+[ -z "$(find /var/lib/dynod /run/dynod -mindepth 1)" ]`)
+	if r.exists("etc/dynod") {
+		t.Error("configuration is there after purging")
 	}
 }
 

@@ -125,7 +125,7 @@ func (c *Config) dynoSettings() []*setting {
 		{key: "network.routed", value: boolean(&c.Network.Routed), doc: "The network outside routes block to this host, such as an EC2 prefix: dynos show their own addresses there, and $PORT is open at them too."},
 		{key: "network.closed_ports", value: list(&c.Network.ClosedPorts, wholeOf[uint16](1, 65535)), doc: "TCP ports that dynos cannot reach anywhere."},
 		{key: "network.host_ports", value: list(&c.Network.HostPorts, wholeOf[uint16](1, 65535)), doc: "TCP and UDP ports of the host that dynos reach, such as 53 where the host answers for names."},
-		{key: "network.nameservers", value: list(&c.Network.Nameservers, addrCodec), doc: "Name servers of dynos. Empty: the host's own, without loopback addresses, which a dyno cannot reach.", live: true},
+		{key: "network.nameservers", value: list(&c.Network.Nameservers, addrCodec), doc: "Name servers of dynos. Empty: the host's own (with systemd-resolved, those that it asks) at the agent's start or reload, without loopback addresses, which a dyno cannot reach.", live: true},
 
 		{key: "network.pool", value: whole(&c.Network.Pool, 0, 256), doc: "Networks made ahead of orders; busy times make it up to 8 times as many. 0: none."},
 

@@ -44,6 +44,7 @@ var checks = []check{
 	{"runc", Host.runc},
 	{"dyno-init", Host.dynoInit},
 	{"network", Host.network},
+	{"name servers", Host.nameServers},
 	{"firewall", Host.firewall},
 	{"addresses", Host.addresses},
 	{"ports", Host.ports},

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +113,14 @@ func TestPrograms(t *testing.T) {
 func TestMemory(t *testing.T) {
 	found(t, "enough", look(t, "memory", func(c *config.Config) { c.Host.MemoryReserve = 0 }), report.OK, "of size standard-1x")
 	found(t, "none", look(t, "memory", func(c *config.Config) { c.Host.MemoryReserve = 1 << 50 }), report.Failure, "no room")
+}
+
+func TestNameServers(t *testing.T) {
+	for server, want := range map[string]report.Status{"192.0.2.1": report.OK, "127.0.0.53": report.Warning, "fd00::1": report.Warning} {
+		found(t, server, look(t, "name servers", func(c *config.Config) {
+			c.Network.Nameservers = []netip.Addr{netip.MustParseAddr(server)}
+		}), want)
+	}
 }
 
 func TestDisk(t *testing.T) {

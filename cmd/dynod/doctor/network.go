@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"github.com/dynod/dynod/cmd/dynod/doctor/report"
+	"github.com/dynod/dynod/cmd/dynod/resolv"
 	"github.com/dynod/dynod/network"
 )
 
@@ -38,6 +39,15 @@ func (h Host) network(ctx context.Context, n *report.Notes) {
 		}
 		return nil
 	})
+}
+
+func (h Host) nameServers(_ context.Context, n *report.Notes) {
+	servers := resolv.Servers(resolv.Conf(h.Config.Network.Nameservers))
+	if servers == nil {
+		n.Warn("set network.nameservers", "dynos have no name server that they can reach")
+		return
+	}
+	n.OK("dynos ask %s", servers[0])
 }
 
 func (h Host) firewall(_ context.Context, n *report.Notes) {
