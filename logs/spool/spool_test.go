@@ -87,6 +87,32 @@ func TestReaderFollowsWriter(t *testing.T) {
 	expect(t, walk(t, reader(t, dir, 6)), `6 "world"`, `11 "again"`, "16 end", `16 "next life"`)
 }
 
+// TestReaderWithoutRoom: to a reader that has no room for a byte, bytes that are there are no hole.
+func TestReaderWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 10)
+	must(t, w.Append([]byte("heard"), noon))
+	r := reader(t, dir, 0)
+	if p, err := r.Next(make([]byte, 5)); err != nil || len(p.Data) != 5 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	must(t, w.Append([]byte("since"), noon))
+	must(t, w.Append([]byte("in the next one"), noon))
+	must(t, w.End())
+	for _, r := range []*spool.Reader{r, reader(t, dir, 5)} {
+		for range 2 {
+			if p, err := r.Next(nil); !errors.Is(err, io.EOF) {
+				t.Fatalf("%+v, %v", p, err)
+			}
+		}
+		expect(t, walk(t, r), `5 "since"`, `10 "in the next one"`, "25 end")
+	}
+	r = reader(t, dir, 25)
+	if p, err := r.Next(nil); err != nil || p.Kind != spool.End {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestDropIsTheHoleInTheNames(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir, 1000)
