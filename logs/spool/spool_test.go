@@ -275,6 +275,28 @@ func TestTrimKeepsWhatIsAsked(t *testing.T) {
 	}
 }
 
+// TestTrimKeepsCountsToBeTold: a stream that begins with holes and ends of lives keeps what is known of them until the cursor
+// is beyond.
+func TestTrimKeepsCountsToBeTold(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 1000)
+	w.Drop(100, 3, noon)
+	must(t, w.End())
+	w.Drop(50, 2, noon)
+	must(t, w.Append([]byte("kept"), noon))
+	for _, step := range []struct {
+		cursor     int64
+		ends, lost []int64
+	}{{0, []int64{100}, []int64{100, 150}}, {100, []int64{100}, []int64{100, 150}}, {101, nil, []int64{150}}, {154, nil, []int64{150}}} {
+		must(t, spool.Trim(dir, spool.Cursor{spool.Stdout: step.cursor}, 0))
+		l, err := spool.List(spool.Dir(dir, spool.Stdout))
+		must(t, err)
+		if !slices.Equal(l.Ends, step.ends) || !slices.Equal(l.Losses, step.lost) {
+			t.Errorf("with the cursor at %d: ends %v, losses %v", step.cursor, l.Ends, l.Losses)
+		}
+	}
+}
+
 // TestHolesAreNotKept: the bytes that stay, or go, are those that are there.
 func TestHolesAreNotKept(t *testing.T) {
 	dir := t.TempDir()
