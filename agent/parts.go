@@ -115,7 +115,7 @@ type Logs interface {
 	Drained(ctx context.Context, id string) error
 	// Finish says that no further life will come.
 	Finish(id string)
-	// Shipped returns when every line is acknowledged upstream, and receivers have it or were waited for long enough.
+	// Shipped returns when it is Drained, every line is acknowledged upstream, and receivers have it or were waited for long enough.
 	Shipped(ctx context.Context, id string) error
 	// Remove removes the spool; offsets of this id begin at 0 again. Nil when there is none.
 	Remove(ctx context.Context, id string) error

@@ -137,13 +137,13 @@ func (l *Logs) agree(ctx context.Context, c *capture.Client) error {
 	if err != nil {
 		return fmt.Errorf("list pipes: %w", err)
 	}
-	for id := range live {
+	for _, id := range live {
 		if err := l.attach(ctx, c, id); err != nil {
 			return fmt.Errorf("attach pipes: %w", err)
 		}
 	}
-	for k, fds := range l.holds() {
-		if !live[k.Dyno].Has(k.Stream) && err == nil {
+	for k, fds := range l.notRead() {
+		if err == nil {
 			err = askOne(ctx, c, restoreMessage(k), fds, l.restored(k))
 		}
 		closeAll(fds)
@@ -161,8 +161,8 @@ func askOne(ctx context.Context, c *capture.Client, m capture.Message, fds []int
 	return c.Do(ctx, m, fds, settle)
 }
 
-func listLive(ctx context.Context, c *capture.Client) (map[string]capture.Mask, error) {
-	live := map[string]capture.Mask{}
+// listLive gives the dynos of which capture reads a stream. It may be over when capture is asked for the pipes.
+func listLive(ctx context.Context, c *capture.Client) (live []string, err error) {
 	for after := ""; ; {
 		var entries []capture.Entry
 		m := capture.Message{Kind: capture.List, ID: after}
@@ -171,8 +171,9 @@ func listLive(ctx context.Context, c *capture.Client) (map[string]capture.Mask, 
 			return live, err
 		}
 		for _, e := range entries {
-			live[e.ID] = live[e.ID].With(e.Stream)
-			after = e.ID
+			if e.ID != after {
+				live, after = append(live, e.ID), e.ID
+			}
 		}
 	}
 }
@@ -215,14 +216,15 @@ func (l *Logs) restored(k Key) func(capture.Message, []int) {
 	}
 }
 
-// holds gives copies of what is held of every stream, for the caller to close.
-func (l *Logs) holds() map[Key][]int {
+// notRead gives copies of what is held of every stream that the capture that is connected has not said it reads, for the caller
+// to close.
+func (l *Logs) notRead() map[Key][]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	held := map[Key][]int{}
 	for _, d := range l.dynos {
 		for _, s := range d.streams {
-			if s.hold >= 0 {
+			if s.hold >= 0 && !s.read {
 				held[s.Key] = s.copies()
 			}
 		}

@@ -214,11 +214,11 @@ func (l *Logs) Drained(ctx context.Context, id string) error {
 	return nil
 }
 
-// Shipped returns when everything in the dyno's spool is delivered upstream, and to the receivers or waited for long
-// enough (Config.ReceiverWait); what a receiver then has not got is given up. An unfinished line is not delivered before
-// Finish.
+// Shipped returns when everything of the dyno, what is in the pipes of its present life too, is delivered upstream, and to the
+// receivers or waited for long enough (Config.ReceiverWait); what a receiver then has not got is given up. An unfinished line
+// is not delivered before Finish.
 func (l *Logs) Shipped(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := l.Drained(ctx, id); err != nil {
 		return err
 	}
 	if err := l.shippedUpstream(ctx, id); err != nil {

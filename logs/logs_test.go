@@ -161,6 +161,45 @@ func TestRestoreGoesOn(t *testing.T) {
 	}
 }
 
+// TestRestoreIsRefused has capture out of descriptors, say: to ask again asks it again.
+func TestRestoreIsRefused(t *testing.T) {
+	asked, refused := make(chan capture.Mask, 10), false
+	_, h := newFake(t, func(m capture.Message) (reply capture.Message, with []int) {
+		if m.Kind == capture.Restore {
+			if asked <- m.Mask; !refused {
+				reply.Code, refused = capture.Unavailable, true
+			}
+		}
+		return reply, nil
+	})
+	var kept []*os.File
+	for range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+		kept = append(kept, r)
+	}
+	id := newID()
+	if err := h.Restore(h.ctx(), id, kept); !errdefs.IsUnavailable(err) {
+		t.Errorf("Restore: %v", err)
+	}
+	for range 2 {
+		if err := h.Restore(h.ctx(), id, kept); err != nil {
+			t.Errorf("Restore: %v", err)
+		}
+	}
+	out, errs := capture.Mask(0).With(logs.Stdout), capture.Mask(0).With(logs.Stderr)
+	var all []capture.Mask
+	for len(asked) > 0 {
+		all = append(all, <-asked)
+	}
+	if !slices.Equal(all, []capture.Mask{out, out, errs}) {
+		t.Errorf("asked for %b", all)
+	}
+}
+
 func TestAgentComesBack(t *testing.T) {
 	r := newReceiver(t)
 	h := newHost(t, r, nil)

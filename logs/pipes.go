@@ -152,15 +152,18 @@ func (l *Logs) restore(ctx context.Context, k Key, fd, stage int) error {
 }
 
 // restoring holds descriptors before capture is asked to read them, so that whatever fails the next connection asks
-// again. It gives the request and descriptors to send and close, none if the stream is held already.
+// again, and so does a caller whom capture refuses. It gives the request and descriptors to send and close, none if capture
+// reads the stream.
 func (l *Logs) restoring(k Key, fd, stage int) (capture.Message, []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.find(k.Dyno).stream(k.Stream)
-	if s.hold >= 0 {
+	if s.read {
 		return capture.Message{}, nil
 	}
-	s.keep(duplicate(fd), duplicate(stage), false)
+	if s.hold < 0 {
+		s.keep(duplicate(fd), duplicate(stage), false)
+	}
 	return restoreMessage(k), s.copies()
 }
 

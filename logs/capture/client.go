@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -18,11 +19,12 @@ var ErrClosed = fmt.Errorf("connection to capture is closed: %w", errdefs.ErrUna
 
 // Client is the agent's end of a connection to capture.
 type Client struct {
-	conn *net.UnixConn
-	mu   sync.Mutex
-	seq  uint32
-	open map[uint32]*call
-	err  error // why the connection ended
+	conn    *net.UnixConn
+	writing chan struct{} // full while somebody writes
+	mu      sync.Mutex
+	seq     uint32
+	open    map[uint32]*call
+	err     error // why the connection ended
 }
 
 type call struct {
@@ -41,7 +43,7 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial capture: %w", err)
 	}
-	c := &Client{conn: conn.(*net.UnixConn), open: map[uint32]*call{}}
+	c := &Client{conn: conn.(*net.UnixConn), writing: make(chan struct{}, 1), open: map[uint32]*call{}}
 	if c.dead() {
 		return nil, errors.Join(fmt.Errorf("dial capture: it is dying: %w", errdefs.ErrUnavailable), conn.Close())
 	}
@@ -83,7 +85,7 @@ func (c *Client) look(done <-chan struct{}) {
 // descriptors, which come as plain numbers because a pipe's read end must stay out of Go's netpoller; it runs even if
 // ctx has ended meanwhile. It may be nil. A lost connection is ErrClosed.
 func (c *Client) Do(ctx context.Context, m Message, files []int, settle func(Message, []int)) error {
-	reply, err := c.send(m, files, settle)
+	reply, err := c.send(ctx, m, files, settle)
 	if err != nil {
 		return err
 	}
@@ -95,25 +97,67 @@ func (c *Client) Do(ctx context.Context, m Message, files []int, settle func(Mes
 	}
 }
 
-func (c *Client) send(m Message, files []int, settle func(Message, []int)) (<-chan error, error) {
+func (c *Client) send(ctx context.Context, m Message, files []int, settle func(Message, []int)) (<-chan error, error) {
 	var oob []byte
 	if len(files) > 0 {
 		oob = unix.UnixRights(files...)
 	}
+	reply := make(chan error, 1)
+	seq, err := c.expect(&call{settle: settle, done: reply})
+	if err != nil {
+		return nil, err
+	}
+	m.Seq = seq
+	if err := c.write(ctx, m.Append(nil), oob); err != nil {
+		c.expected(seq)
+		return nil, fmt.Errorf("ask capture: %w", err)
+	}
+	return reply, nil
+}
+
+// expect gives the number of the answer to a call.
+func (c *Client) expect(asked *call) (uint32, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return nil, c.err
+		return 0, c.err
 	}
 	c.seq++
-	m.Seq = c.seq
-	reply := make(chan error, 1)
-	c.open[m.Seq] = &call{settle: settle, done: reply}
-	if _, _, err := c.conn.WriteMsgUnix(m.Append(nil), oob, nil); err != nil {
-		delete(c.open, m.Seq)
-		return nil, fmt.Errorf("ask capture: %w", errors.Join(ErrClosed, err))
+	c.open[c.seq] = asked
+	return c.seq, nil
+}
+
+// expected gives the call that is answered by this number, once.
+func (c *Client) expected(seq uint32) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked := c.open[seq]
+	delete(c.open, seq)
+	return asked
+}
+
+// write ends with ctx: a frozen capture takes nothing. A packet goes as a whole or not at all.
+func (c *Client) write(ctx context.Context, b, oob []byte) error {
+	select {
+	case c.writing <- struct{}{}:
+		defer func() { <-c.writing }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return reply, nil
+	late := make(chan struct{})
+	inTime := context.AfterFunc(ctx, func() { defer close(late); _ = c.conn.SetWriteDeadline(time.Now()) })
+	_, _, err := c.conn.WriteMsgUnix(b, oob, nil)
+	if !inTime() {
+		<-late
+		_ = c.conn.SetWriteDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(ErrClosed, err)
+	}
+	return nil
 }
 
 // Serve receives until the connection ends or ctx does, and says why. changes gets what capture tells unasked, in
@@ -146,10 +190,7 @@ func (c *Client) Serve(ctx context.Context, changes func([]Entry)) error {
 }
 
 func (c *Client) answer(m Message, fds []int) {
-	c.mu.Lock()
-	asked := c.open[m.Seq]
-	delete(c.open, m.Seq)
-	c.mu.Unlock()
+	asked := c.expected(m.Seq)
 	if asked == nil || asked.settle == nil || m.Code != OK {
 		closeAll(fds)
 	} else {

@@ -131,7 +131,7 @@ func (s *server) opened(p *pipe) {
 		p.hole.remove()
 		p.hole = nil
 	}
-	if p.staged > 0 {
+	if p.staged > 0 || p.due { // an end that this process alone knew would be lost with it
 		s.submit(p)
 	}
 }

@@ -56,8 +56,8 @@ func NewReader(dir string, from int64) *Reader {
 	return &Reader{dir: dir, pos: from, start: -1, ended: -1, fails: map[int64]int{}}
 }
 
-// Next gives the next piece, at most len(buf) bytes of it. io.EOF means that there is none at present; ask again when
-// the stream has grown. After any other error ask again in a while: nothing is passed over, unless the disk fails to
+// Next gives the next piece, at most len(buf) bytes of it. io.EOF means that there is none at present, or that it is bytes
+// and buf is empty; ask again when the stream has grown. After any other error ask again in a while: nothing is passed over, unless the disk fails to
 // give one segment MaxFails times, which then becomes a Gap.
 func (r *Reader) Next(buf []byte) (Piece, error) {
 	if p, ok, err := r.read(buf); ok || err != nil {
@@ -68,6 +68,9 @@ func (r *Reader) Next(buf []byte) (Piece, error) {
 		// What the listing shows behind this position was made after the segment at hand got its last byte.
 		if p, ok, err := r.read(buf); ok || err != nil {
 			return p, err
+		}
+		if len(buf) == 0 && r.more() {
+			return Piece{}, io.EOF
 		}
 		if r.ended != r.pos && l.ended(r.pos) {
 			return r.end(), nil
@@ -123,6 +126,15 @@ func (r *Reader) read(buf []byte) (Piece, bool, error) {
 	r.fails[r.start]++
 	r.Close()
 	return Piece{}, false, fmt.Errorf("read segment: %w", err)
+}
+
+// more tells that the segment at hand has bytes at this position.
+func (r *Reader) more() bool {
+	if r.file == nil || r.pos >= r.until {
+		return false
+	}
+	fi, err := r.file.Stat()
+	return err != nil || r.pos-r.start < fi.Size()
 }
 
 func (r *Reader) end() Piece {

@@ -87,6 +87,32 @@ func TestReaderFollowsWriter(t *testing.T) {
 	expect(t, walk(t, reader(t, dir, 6)), `6 "world"`, `11 "again"`, "16 end", `16 "next life"`)
 }
 
+// TestReaderWithoutRoom: to a reader that has no room for a byte, bytes that are there are no hole.
+func TestReaderWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 10)
+	must(t, w.Append([]byte("heard"), noon))
+	r := reader(t, dir, 0)
+	if p, err := r.Next(make([]byte, 5)); err != nil || len(p.Data) != 5 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	must(t, w.Append([]byte("since"), noon))
+	must(t, w.Append([]byte("in the next one"), noon))
+	must(t, w.End())
+	for _, r := range []*spool.Reader{r, reader(t, dir, 5)} {
+		for range 2 {
+			if p, err := r.Next(nil); !errors.Is(err, io.EOF) {
+				t.Fatalf("%+v, %v", p, err)
+			}
+		}
+		expect(t, walk(t, r), `5 "since"`, `10 "in the next one"`, "25 end")
+	}
+	r = reader(t, dir, 25)
+	if p, err := r.Next(nil); err != nil || p.Kind != spool.End {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestDropIsTheHoleInTheNames(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir, 1000)
@@ -246,6 +272,28 @@ func TestTrimKeepsWhatIsAsked(t *testing.T) {
 	}
 	if _, clean, err := spool.First(dir, spool.Stdout); clean || err != nil {
 		t.Errorf("a line begins where segments were cut off: %v, %v", clean, err)
+	}
+}
+
+// TestTrimKeepsCountsToBeTold: a stream that begins with holes and ends of lives keeps what is known of them until the cursor
+// is beyond.
+func TestTrimKeepsCountsToBeTold(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir, 1000)
+	w.Drop(100, 3, noon)
+	must(t, w.End())
+	w.Drop(50, 2, noon)
+	must(t, w.Append([]byte("kept"), noon))
+	for _, step := range []struct {
+		cursor     int64
+		ends, lost []int64
+	}{{0, []int64{100}, []int64{100, 150}}, {100, []int64{100}, []int64{100, 150}}, {101, nil, []int64{150}}, {154, nil, []int64{150}}} {
+		must(t, spool.Trim(dir, spool.Cursor{spool.Stdout: step.cursor}, 0))
+		l, err := spool.List(spool.Dir(dir, spool.Stdout))
+		must(t, err)
+		if !slices.Equal(l.Ends, step.ends) || !slices.Equal(l.Losses, step.lost) {
+			t.Errorf("with the cursor at %d: ends %v, losses %v", step.cursor, l.Ends, l.Losses)
+		}
 	}
 }
 

@@ -32,7 +32,8 @@ func Trim(dyno string, c Cursor, keep int64) error {
 			first++
 		}
 		if len(l.Segments) > 0 {
-			errs = append(errs, l.removeBefore(Dir(dyno, Stream(s)), l.Segments[first]))
+			// The cursor is below the first segment where a stream begins with a hole that is not told yet.
+			errs = append(errs, l.removeBefore(Dir(dyno, Stream(s)), min(l.Segments[first], c[s])))
 		}
 	}
 	return errors.Join(errs...)
