@@ -331,3 +331,26 @@ func TestAgentIsKilledAroundAnAssignment(t *testing.T) {
 		t.Errorf("usage of nothing: %v", err)
 	}
 }
+
+// TestDeleteGoesOnWhereItFailed has something in a warm dyno's files that cannot be removed at first.
+func TestDeleteGoesOnWhereItFailed(t *testing.T) {
+	h := stacked(t)
+	h.warm()
+	d, _ := h.running(h.slug(nil), func(*runtime.Container) {})
+	disks := filepath.Join(h.config.Dir, "dynos")
+	left, err := os.ReadDir(disks)
+	if err != nil || len(left) != 1 || left[0].Name() == d.ID {
+		t.Fatalf("files of a warm dyno: %v, %v", left, err)
+	}
+	busy := filepath.Join(disks, left[0].Name(), "busy")
+	must(t, os.Mkdir(busy, 0o755))
+	must(t, unix.Mount("busy", busy, "tmpfs", 0, ""))
+	if err := h.Delete(h.ctx, d.ID); err == nil {
+		t.Error("deleted what is in use")
+	}
+	must(t, unix.Unmount(busy, 0))
+	must(t, h.Delete(h.ctx, d.ID))
+	if left, err := os.ReadDir(disks); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
