@@ -48,7 +48,7 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 		rootfs.Unmount(place.run),
 	)
 	if err == nil {
-		err = r.removeDisk(place)
+		err = r.removeDisk(ctx, place)
 	}
 	if err == nil { // as long as it is there, it says where the rest is
 		err = os.RemoveAll(place.run)
