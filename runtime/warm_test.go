@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/dynod/dynod/runtime"
 	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/spec"
 	"github.com/dynod/dynod/test/lab"
 )
@@ -190,7 +192,12 @@ func TestSandboxesOfNoUse(t *testing.T) {
 		spoil  func(pid int)
 		change func(*runtime.Container)
 	}{
-		"ended":           {func(pid int) { must(t, syscall.Kill(pid, syscall.SIGKILL)) }, same},
+		"ended": {func(pid int) { must(t, syscall.Kill(pid, syscall.SIGKILL)) }, same},
+		"never made": {func(int) {
+			links, err := filepath.Glob(filepath.Join(h.config.RunDir, "*", "spare"))
+			must(t, err)
+			must(t, errors.Join(rootfs.Unmount(filepath.Dir(links[0])), os.RemoveAll(filepath.Dir(links[0]))))
+		}, same},
 		"another network": {func(int) {}, func(c *runtime.Container) { c.Namespace = h.lab.Outside() }},
 		"a private space": {func(int) {}, func(c *runtime.Container) { c.Space = "blue" }},
 	} {
