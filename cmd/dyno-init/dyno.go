@@ -67,7 +67,7 @@ func (d *dyno) reap() {
 		if err != nil || pid == 0 {
 			return
 		}
-		if pid == d.main {
+		if pid == d.main && !d.ended { // later the number is another's
 			d.ended, d.code = true, exitCode(status)
 		}
 		d.closeSession(pid, exitCode(status))
