@@ -93,8 +93,8 @@ func (h *holding) prepare(ctx context.Context) (err error) {
 	return wrap("check image", h.rec.Spec.Fits(h.image))
 }
 
-// regain finds again what an earlier agent gave to a container that runs. dyno-init holds its pipes if and only if it
-// has its plan; without one it is as good as just started.
+// regain finds again what an earlier agent gave to a container that runs. dyno-init holds its pipes if and only if its
+// command was started; otherwise it is as good as just started itself, and says at the launch if that has failed already.
 func (h *holding) regain(ctx context.Context) error {
 	h.closePipes() // of a try before
 	var errs [4]error

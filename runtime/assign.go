@@ -25,8 +25,8 @@ func (r *Runtime) takeSpare(ctx context.Context, c Container) (taken bool, err e
 	}
 	defer r.cache.Release(b.id)
 	if err := os.Rename(r.place(b.id).run, r.place(c.ID).run); err != nil {
-		if errors.Is(err, fs.ErrExist) { // the dyno has a container, or remains of one, already
-			err = nil
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			err = nil // the dyno has a container, or remains of one, already; or the sandbox was never made
 		}
 		return false, errors.Join(err, r.remove(context.WithoutCancel(ctx), b.id))
 	}

@@ -48,7 +48,10 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 		rootfs.Unmount(place.run),
 	)
 	if err == nil {
-		err = errors.Join(r.removeDisk(place), os.RemoveAll(place.run))
+		err = r.removeDisk(ctx, place)
+	}
+	if err == nil { // as long as it is there, it says where the rest is
+		err = os.RemoveAll(place.run)
 	}
 	if err != nil {
 		return fmt.Errorf("delete dyno %s: %w", id, err)

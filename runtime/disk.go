@@ -1,12 +1,14 @@
 package runtime
 
 import (
+	"context"
 	"os"
 	"sync"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/dynod/dynod/runtime/quota"
+	"github.com/dynod/dynod/runtime/trees"
 )
 
 // How the bounds of what dynos write are held.
@@ -74,13 +76,13 @@ func (l Limits) onDisk() quota.Limit {
 
 // removeDisk removes what the dyno has written and the bound on it. The bound goes first: as long as the directory is
 // there, it says whose it is.
-func (r *Runtime) removeDisk(p place) error {
+func (r *Runtime) removeDisk(ctx context.Context, p place) error {
 	if r.diskQuota == DiskQuotaProject {
 		if err := r.unboundDisk(p); err != nil {
 			return err
 		}
 	}
-	return os.RemoveAll(p.disk)
+	return trees.Remove(ctx, p.disk)
 }
 
 func (r *Runtime) unboundDisk(p place) error {

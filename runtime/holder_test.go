@@ -15,6 +15,16 @@ import (
 
 // TestHangUpOnAHolder: whoever hangs up on a command that holds its pipe, and so whoever reads it, does not wait for that.
 func TestHangUpOnAHolder(t *testing.T) {
+	t.Run("all", func(t *testing.T) {
+		hangUp(t, func(r *os.File) error { return (&runtime.Stdio{Output: r}).Close() })
+	})
+	t.Run("input", func(t *testing.T) {
+		hangUp(t, func(r *os.File) error { return (&runtime.Stdio{Input: r}).CloseInput() })
+	})
+}
+
+func hangUp(t *testing.T, hangUp func(r *os.File) error) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	pair, noPair := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must(t, errors.Join(err, noPair))
@@ -34,7 +44,7 @@ func TestHangUpOnAHolder(t *testing.T) {
 	}()
 	waits(t, <-thread, unix.SYS_READ)
 	closed := make(chan error, 1)
-	go func() { closed <- (&runtime.Stdio{Output: r}).Close() }()
+	go func() { closed <- hangUp(r) }()
 	select {
 	case err := <-closed:
 		must(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/dynod/dynod/runtime/launch"
 )
 
-// Kept takes copies of what dyno-init keeps for the plan's Keep. They are the caller's. NotFound if the dyno has ended or
-// never had a plan. An older dyno-init has the read ends alone.
+// Kept takes copies of what dyno-init keeps for the plan's Keep. They are the caller's. NotFound if the dyno has ended, never
+// had a plan, or one whose command could not be started. An older dyno-init has the read ends alone.
 func (r *Runtime) Kept(ctx context.Context, id string) (kept []*os.File, err error) {
 	p, err := r.process(ctx, id)
 	if err != nil {

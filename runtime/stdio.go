@@ -38,7 +38,7 @@ func (s *Stdio) CloseInput() error {
 		_, err := s.Input.Write([]byte{endOfTransmission})
 		return err
 	}
-	return s.Input.Close()
+	return closeSoon(s.Input.Close)
 }
 
 // Resize changes the size of the terminal, whose foreground processes get SIGWINCH; without one it does nothing.
@@ -57,14 +57,17 @@ func (s *Stdio) Resize(size WindowSize) error {
 	return errors.Join(err, set)
 }
 
-// closeLimit bounds Close.
+// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file, and SIGPIPE when they write.
+func (s *Stdio) Close() error { return closeSoon(s.close) }
+
+// closeLimit bounds closeSoon.
 const closeLimit = time.Second
 
-// Close hangs up: a terminal's processes get SIGHUP from the kernel, others read end of file, and SIGPIPE when they write. A
-// command that holds its pipe, by splice(2) from where nothing comes, holds up whoever reads it: that is not waited for.
-func (s *Stdio) Close() error {
+// closeSoon closes pipes. A command that holds its pipe, by splice(2) from where nothing comes, holds up whoever reads or
+// closes it: that is not waited for.
+func closeSoon(close func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- s.close() }()
+	go func() { done <- close() }()
 	select {
 	case err := <-done:
 		return err

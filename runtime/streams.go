@@ -89,12 +89,16 @@ func (s *streams) take() *Stdio {
 
 // close closes what has not been given away. The command has its own copies of its side.
 func (s *streams) close() {
-	for _, f := range s.theirs {
-		_ = f.Close() // of nil too, and twice: neither does anything
-	}
-	if s.ours != nil {
-		_ = s.ours.Close()
-	}
+	theirs, ours := s.theirs, s.ours
+	_ = closeSoon(func() error {
+		for _, f := range theirs {
+			_ = f.Close() // of nil too, and twice: neither does anything
+		}
+		if ours != nil {
+			_ = ours.close()
+		}
+		return nil
+	})
 }
 
 // give makes pipes the dyno's, or a program that opens /dev/stdout again would be refused. Their group stays as it is:

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/dynod/dynod/runtime"
 	"github.com/dynod/dynod/runtime/cgroup"
+	"github.com/dynod/dynod/runtime/rootfs"
 	"github.com/dynod/dynod/runtime/spec"
 	"github.com/dynod/dynod/test/lab"
 )
@@ -190,7 +192,12 @@ func TestSandboxesOfNoUse(t *testing.T) {
 		spoil  func(pid int)
 		change func(*runtime.Container)
 	}{
-		"ended":           {func(pid int) { must(t, syscall.Kill(pid, syscall.SIGKILL)) }, same},
+		"ended": {func(pid int) { must(t, syscall.Kill(pid, syscall.SIGKILL)) }, same},
+		"never made": {func(int) {
+			links, err := filepath.Glob(filepath.Join(h.config.RunDir, "*", "spare"))
+			must(t, err)
+			must(t, errors.Join(rootfs.Unmount(filepath.Dir(links[0])), os.RemoveAll(filepath.Dir(links[0]))))
+		}, same},
 		"another network": {func(int) {}, func(c *runtime.Container) { c.Namespace = h.lab.Outside() }},
 		"a private space": {func(int) {}, func(c *runtime.Container) { c.Space = "blue" }},
 	} {
@@ -329,5 +336,28 @@ func TestAgentIsKilledAroundAnAssignment(t *testing.T) {
 	must(t, h.Delete(h.ctx, d.ID))
 	if _, err := h.Usage(h.ctx, d.ID); !errdefs.IsNotFound(err) {
 		t.Errorf("usage of nothing: %v", err)
+	}
+}
+
+// TestDeleteGoesOnWhereItFailed has something in a warm dyno's files that cannot be removed at first.
+func TestDeleteGoesOnWhereItFailed(t *testing.T) {
+	h := stacked(t)
+	h.warm()
+	d, _ := h.running(h.slug(nil), func(*runtime.Container) {})
+	disks := filepath.Join(h.config.Dir, "dynos")
+	left, err := os.ReadDir(disks)
+	if err != nil || len(left) != 1 || left[0].Name() == d.ID {
+		t.Fatalf("files of a warm dyno: %v, %v", left, err)
+	}
+	busy := filepath.Join(disks, left[0].Name(), "busy")
+	must(t, os.Mkdir(busy, 0o755))
+	must(t, unix.Mount("busy", busy, "tmpfs", 0, ""))
+	if err := h.Delete(h.ctx, d.ID); err == nil {
+		t.Error("deleted what is in use")
+	}
+	must(t, unix.Unmount(busy, 0))
+	must(t, h.Delete(h.ctx, d.ID))
+	if left, err := os.ReadDir(disks); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -67,7 +67,7 @@ func (d *dyno) reap() {
 		if err != nil || pid == 0 {
 			return
 		}
-		if pid == d.main {
+		if pid == d.main && !d.ended { // later the number is another's
 			d.ended, d.code = true, exitCode(status)
 		}
 		d.closeSession(pid, exitCode(status))
@@ -88,18 +88,15 @@ func children() bool {
 	return !errors.Is(err, unix.ECHILD)
 }
 
-// launch carries the first plan out. The descriptors are init's afterwards: what is to be kept is kept, the
-// command's ends of everything closed, so that it ends with the dyno's last writer. The terminal is the caller's.
+// launch carries the first plan out. The descriptors are init's afterwards: what is to be kept is kept, if the command runs, and
+// the command's ends of everything closed, so that it ends with the dyno's last writer. The terminal is the caller's.
 func (d *dyno) launch(plan launch.Plan, fds []int) (now state, terminal int) {
-	terminal = none
-	defer func() { shut(fds[launch.StdoutFD], fds[launch.StderrFD]); shut(fds[launch.LogPipes:]...) }()
-	var err error
-	for i, fd := range fds[launch.KeptFD:launch.LogPipes] {
-		err = errors.Join(err, keep(fd, launch.KeepFD+i))
-	}
+	defer shut(fds...)
+	err := keep(fds[launch.KeptFD:launch.LogPipes])
 	if err == nil {
 		err = limit(plan.Rlimits)
 	}
+	terminal = none
 	if err == nil {
 		streams := fds[launch.LogPipes:]
 		if plan.Stdio == launch.Logs {
@@ -108,6 +105,7 @@ func (d *dyno) launch(plan launch.Plan, fds []int) (now state, terminal int) {
 		d.main, terminal, err = start(plan, streams)
 	}
 	if err != nil {
+		letGo() // an agent takes a dyno that keeps pipes for one that runs, and asks no more
 		d.failed, d.ended, d.code = true, true, codeCannotRun
 		if errors.Is(err, unix.ENOENT) {
 			d.code = codeNotFound
@@ -117,10 +115,19 @@ func (d *dyno) launch(plan launch.Plan, fds []int) (now state, terminal int) {
 	return state{kind: launch.Started}, terminal
 }
 
-// keep moves a descriptor to a number at which it can be found from outside.
-func keep(fd, number int) error {
-	if err := unix.Dup3(fd, number, unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("keep pipe: %w", err)
+// keep copies descriptors to numbers at which they can be found from outside.
+func keep(fds []int) error {
+	for i, fd := range fds {
+		if err := unix.Dup3(fd, launch.KeepFD+i, unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("keep pipe: %w", err)
+		}
 	}
-	return unix.Close(fd)
+	return nil
+}
+
+// letGo closes what is kept.
+func letGo() {
+	for i := range launch.Kept {
+		shut(launch.KeepFD + i)
+	}
 }

@@ -168,6 +168,7 @@ func TestHostileEntriesStayOutside(t *testing.T) {
 
 func TestSlugsThatAreRefused(t *testing.T) {
 	bomb := pack(t, []tar.Header{file("./app/" + strings.Repeat("x", 90))})
+	long := strings.Repeat("a/", 2048)
 	for name, c := range map[string]struct {
 		data   []byte
 		change func(*slugs.Config)
@@ -177,6 +178,8 @@ func TestSlugsThatAreRefused(t *testing.T) {
 		"compressed size":    {bomb, func(c *slugs.Config) { c.MaxBytes = 50 }, errdefs.IsOutOfRange},
 		"unpacked size":      {bomb, func(c *slugs.Config) { c.MaxUnpackedBytes = 50 }, errdefs.IsOutOfRange},
 		"cut off":            {bomb[:len(bomb)-20], nil, func(err error) bool { return err != nil }},
+		"long name":          {pack(t, []tar.Header{file("./app/" + long + "f")}), nil, errdefs.IsOutOfRange},
+		"long link":          {pack(t, []tar.Header{{Typeflag: tar.TypeSymlink, Name: "./app/l", Linkname: long}}), nil, errdefs.IsOutOfRange},
 		"file not permitted": {bomb, func(c *slugs.Config) { c.AllowFile = false }, errdefs.IsInvalidArgument},
 	} {
 		s := newSource(t, func(config *slugs.Config) {
@@ -193,6 +196,28 @@ func TestSlugsThatAreRefused(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(filepath.Join(s.dir, "slugs")); len(left) != 0 {
 			t.Errorf("%s: left %v", name, left)
+		}
+	}
+}
+
+// Directories count too, once, whether the slug names them or only what is in them.
+func TestDirectoriesAreCounted(t *testing.T) {
+	dir := func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeDir, Name: name} }
+	for name, c := range map[string]struct {
+		entries []tar.Header
+		count   int
+	}{
+		"none":             {[]tar.Header{file("./app/f"), file("./app/g")}, 2},
+		"named":            {[]tar.Header{dir("./app/a/"), file("./app/a/f"), file("./app/a/g")}, 3},
+		"implied":          {[]tar.Header{file("./app/a/b/c/f"), file("./app/a/b/g")}, 5},
+		"named afterwards": {[]tar.Header{file("./app/a/b/f"), dir("./app/a/b"), dir("./app/a")}, 3},
+		"deep":             {[]tar.Header{file("./app/" + strings.Repeat("a/", 2000) + "f")}, 2001},
+	} {
+		if err := slugs.Accept(c.count, c.entries...); err != nil {
+			t.Errorf("%s, room for %d: %v", name, c.count, err)
+		}
+		if err := slugs.Accept(c.count-1, c.entries...); !errdefs.IsOutOfRange(err) {
+			t.Errorf("%s, room for %d: %v", name, c.count-1, err)
 		}
 	}
 }

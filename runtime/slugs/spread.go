@@ -25,7 +25,7 @@ func spread(ctx context.Context, top string, stream io.Reader, rules *rules) (er
 		return err
 	}
 	defer func() { u.close(err) }()
-	for in := tar.NewReader(stream); ; {
+	for in := tar.NewReader(stream); ctx.Err() == nil; {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return u.finish()
@@ -41,6 +41,7 @@ func spread(ctx context.Context, top string, stream io.Reader, rules *rules) (er
 			return err
 		}
 	}
+	return ctx.Err()
 }
 
 type unpacking struct {
@@ -95,12 +96,12 @@ func (u *unpacking) clash(h *tar.Header) bool {
 	if known && (!was || !dir) {
 		return true
 	}
-	for parent := path.Dir(h.Name); parent != "."; parent = path.Dir(parent) {
-		was, known := u.names[u.hash(parent)]
+	for above := parent(h.Name); above != ""; above = parent(above) {
+		was, known := u.names[u.hash(above)]
 		if known {
 			return !was // what is above a directory is one too
 		}
-		u.names[u.hash(parent)] = true
+		u.names[u.hash(above)] = true
 	}
 	return false
 }

@@ -13,12 +13,13 @@ import (
 var families = []uint64{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
 
 // denied are calls that the usual container profile allows, or allowed in one of its versions, and that a dyno has
-// no use for. Most were the way into a kernel at some time. socketcall would get round the families.
+// no use for. Most were the way into a kernel at some time. Sockets come back by their families, which socketcall would get
+// round.
 var denied = []string{
 	"add_key", "bpf", "fanotify_init", "fanotify_mark", "io_uring_enter", "io_uring_register", "io_uring_setup",
 	"kcmp", "keyctl", "lookup_dcookie", "memfd_secret", "modify_ldt", "name_to_handle_at", "open_by_handle_at",
 	"perf_event_open", "process_madvise", "quotactl", "quotactl_fd", "request_key", "setns", "socket", "socketcall",
-	"unshare", "uretprobe", "userfaultfd", "vm86", "vm86old",
+	"socketpair", "unshare", "uretprobe", "userfaultfd", "vm86", "vm86old",
 }
 
 // Seccomp is the system call filter of a dyno: containerd's list of allowed calls for a container without
@@ -43,13 +44,18 @@ var Seccomp = sync.OnceValue(func() *specs.LinuxSeccomp {
 })
 
 func sockets() []specs.LinuxSyscall {
-	var rules []specs.LinuxSyscall
+	rules := []specs.LinuxSyscall{ofFamily("socketpair", unix.AF_UNIX)} // TIPC has pairs too
 	for _, family := range families {
-		rules = append(rules, specs.LinuxSyscall{
-			Names:  []string{"socket"},
-			Action: specs.ActAllow,
-			Args:   []specs.LinuxSeccompArg{{Index: 0, Value: family, Op: specs.OpEqualTo}},
-		})
+		rules = append(rules, ofFamily("socket", family))
 	}
 	return rules
+}
+
+// ofFamily allows a call whose first argument is the family.
+func ofFamily(call string, family uint64) specs.LinuxSyscall {
+	return specs.LinuxSyscall{
+		Names:  []string{call},
+		Action: specs.ActAllow,
+		Args:   []specs.LinuxSeccompArg{{Index: 0, Value: family, Op: specs.OpEqualTo}},
+	}
 }

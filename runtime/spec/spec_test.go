@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime/spec"
 )
@@ -49,7 +50,7 @@ func TestADynoHasWhatItNeedsAndNoMore(t *testing.T) {
 
 func TestTheFilterHasNoForbiddenCall(t *testing.T) {
 	filter := spec.Seccomp()
-	families := 0
+	families, pairs := 0, 0
 	for _, rule := range filter.Syscalls {
 		if rule.Action != specs.ActAllow {
 			continue
@@ -64,6 +65,11 @@ func TestTheFilterHasNoForbiddenCall(t *testing.T) {
 				if len(rule.Args) != 1 || rule.Args[0].Op != specs.OpEqualTo {
 					t.Errorf("socket is allowed by %+v", rule.Args)
 				}
+			case "socketpair":
+				pairs++
+				if want := (specs.LinuxSeccompArg{Index: 0, Value: unix.AF_UNIX, Op: specs.OpEqualTo}); !slices.Equal(rule.Args, []specs.LinuxSeccompArg{want}) {
+					t.Errorf("socketpair is allowed by %+v", rule.Args)
+				}
 			case "clone":
 				if len(rule.Args) != 1 {
 					t.Errorf("clone is allowed by %+v", rule.Args)
@@ -71,8 +77,8 @@ func TestTheFilterHasNoForbiddenCall(t *testing.T) {
 			}
 		}
 	}
-	if families != 4 || filter.DefaultAction != specs.ActErrno || len(filter.Architectures) != 1 {
-		t.Errorf("%d families, default %s, architectures %v", families, filter.DefaultAction, filter.Architectures)
+	if families != 4 || pairs != 1 || filter.DefaultAction != specs.ActErrno || len(filter.Architectures) != 1 {
+		t.Errorf("%d families, %d of pairs, default %s, architectures %v", families, pairs, filter.DefaultAction, filter.Architectures)
 	}
 }
 

@@ -41,6 +41,11 @@ func main() {
 			err = unix.Errno(0)
 		}
 		print("socket-"+name, err.(unix.Errno))
+		_, err = unix.Socketpair(family, unix.SOCK_DGRAM, 0)
+		if err == nil {
+			err = unix.Errno(0)
+		}
+		print("socketpair-"+name, err.(unix.Errno))
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
