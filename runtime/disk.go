@@ -74,8 +74,8 @@ func (l Limits) onDisk() quota.Limit {
 	return limit
 }
 
-// removeDisk removes what the dyno has written and the bound on it. The bound goes first: as long as the directory is
-// there, it says whose it is.
+// removeDisk removes what the dyno has written, and the bound on it if this process has set that. The bound goes first: as long
+// as the directory is there, it says whose it is.
 func (r *Runtime) removeDisk(ctx context.Context, p place) error {
 	if r.diskQuota == DiskQuotaProject {
 		if err := r.unboundDisk(p); err != nil {
@@ -96,14 +96,14 @@ func (r *Runtime) unboundDisk(p place) error {
 	b := r.bound(project)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.dir != "" && b.dir != p.disk {
-		return nil
+	if b.dir != p.disk {
+		return nil // it is another dyno's, or an earlier process has set it: the slot's next dyno sets its own
 	}
 	return quota.Bound(p.disk, project, quota.Limit{})
 }
 
-// bound is whose directory a project bounds, as far as this process knows: an earlier one's remains in the slot may go later
-// than the next one's come.
+// bound is whose directory a project bounds, if this process has set it: an earlier one's remains in the slot may go later than
+// the next one's come.
 type bound struct {
 	mu  sync.Mutex
 	dir string

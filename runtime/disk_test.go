@@ -43,13 +43,16 @@ func TestDiskQuota(t *testing.T) {
 			t.Errorf("left: %+v of %+v, %v", used, bounds, err)
 		}
 	}
-	h.slots = 0
-	remains := h.limited(runtime.Limits{Memory: 64 << 20, Disk: 8 << 20})
-	h.slots = 0
-	h.limited(runtime.Limits{Memory: 64 << 20, Disk: 9 << 20})
-	must(t, h.Delete(h.ctx, remains.ID))
-	if _, bounds, err := quota.Used(h.config.Dir, 0x64790000); err != nil || bounds.Bytes != 9<<20 {
-		t.Errorf("remains of an earlier dyno in the slot took the bounds with them: %+v, %v", bounds, err)
+	for _, again := range []func(){func() {}, h.restart} {
+		h.slots = 0
+		remains := h.limited(runtime.Limits{Memory: 64 << 20, Disk: 8 << 20})
+		h.slots = 0
+		h.limited(runtime.Limits{Memory: 64 << 20, Disk: 9 << 20})
+		again()
+		must(t, h.Delete(h.ctx, remains.ID))
+		if _, bounds, err := quota.Used(h.config.Dir, 0x64790000); err != nil || bounds.Bytes != 9<<20 {
+			t.Errorf("remains of an earlier dyno in the slot took the bounds with them: %+v, %v", bounds, err)
+		}
 	}
 	h.slots = 0
 	if out := h.bounded(0, fill); !strings.HasPrefix(out, "12\t") {
