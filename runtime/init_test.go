@@ -3,8 +3,12 @@ package runtime_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime"
 )
@@ -43,6 +47,41 @@ func TestInitIsSmall(t *testing.T) {
 		d.exec(nil, "true").ends()
 	}
 	small("after a hundred more", d)
+}
+
+// TestReusedNumberIsNotTheCommands has a process end that got the command's number, while a stop waits for the last one. The
+// number is free when the command's session has ended too.
+func TestReusedNumberIsNotTheCommands(t *testing.T) {
+	h := newHost(t)
+	d := h.run(h.slug(nil), `mkfifo /tmp/go; trap 'exit 9' TERM
+		setsid sh -c "trap '' TERM; echo $$; read x </tmp/go; (read x </tmp/go; exit 3) &" &
+		while :; do wait; done`)
+	d.out.await(h.ctx, t, "\n")
+	number := strings.TrimSpace(d.out.String())
+	exists := d.has("proc/" + number)
+	must(t, h.Signal(h.ctx, d.ID, unix.SIGTERM))
+	eventually(h.ctx, t, "the command has ended", func() bool { return !exists() })
+	d.nextNumber(number)
+	must(t, os.WriteFile(d.file("tmp/go"), []byte("\n"), 0))
+	eventually(h.ctx, t, "another process has its number", exists)
+	must(t, os.WriteFile(d.file("tmp/go"), []byte("\n"), 0))
+	if exit := d.wait(); exit.Code != 9 {
+		t.Errorf("got %+v", exit)
+	}
+}
+
+// nextNumber is of the dyno's next process.
+func (d *dyno) nextNumber(number string) {
+	d.t.Helper()
+	init, err := d.PID(d.ctx, d.ID)
+	must(d.t, err)
+	next, err := strconv.Atoi(number)
+	must(d.t, err)
+	script := fmt.Sprintf("echo %d >/proc/sys/kernel/ns_last_pid", next-1)
+	out, err := exec.CommandContext(d.ctx, "nsenter", "--pid", "--target", strconv.Itoa(init), "sh", "-c", script).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // memory is one line of what the kernel sums up of a process's memory, in kB.

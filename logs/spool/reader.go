@@ -57,8 +57,8 @@ func NewReader(dir string, from int64) *Reader {
 }
 
 // Next gives the next piece, at most len(buf) bytes of it. io.EOF means that there is none at present, or that it is bytes
-// and buf is empty; ask again when the stream has grown. After any other error ask again in a while: nothing is passed over, unless the disk fails to
-// give one segment MaxFails times, which then becomes a Gap.
+// and buf is empty; ask again when the stream has grown. After any other error ask again in a while: nothing is passed over,
+// unless the disk fails to give one segment MaxFails times, which then becomes a Gap.
 func (r *Reader) Next(buf []byte) (Piece, error) {
 	if p, ok, err := r.read(buf); ok || err != nil {
 		return p, err
