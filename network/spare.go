@@ -24,6 +24,7 @@ type spares struct {
 type spare struct {
 	link netlink.Link
 	host []netip.Addr // what its wall closes
+	hurt bool         // it has lost its neighbour or a route
 	Request
 }
 
@@ -42,6 +43,15 @@ func (s *spares) take(slot int) *spare {
 	one := s.bySlot[slot]
 	delete(s.bySlot, slot)
 	return one
+}
+
+// hurt notes damage, which is mended when the spare is taken.
+func (s *spares) hurt(slot int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.bySlot[slot]; one != nil {
+		one.hurt = true
+	}
 }
 
 func (s *spares) count() int {
@@ -87,7 +97,7 @@ func (n *Network) prepare(ctx context.Context, slot int) error {
 	if err != nil {
 		return err
 	}
-	n.spares.put(&spare{link, host, r})
+	n.spares.put(&spare{link: link, host: host, Request: r})
 	return nil
 }
 
@@ -130,7 +140,7 @@ func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
 // fits says whether a spare is inside what r has to be. The host may have got an
 // address since it was made.
 func (n *Network) fits(s *spare, r Request) bool {
-	return r.Space == s.Space && n.cfg.Sizes[r.Size].Bandwidth == n.cfg.Sizes[s.Size].Bandwidth &&
+	return !s.hurt && r.Space == s.Space && n.cfg.Sizes[r.Size].Bandwidth == n.cfg.Sizes[s.Size].Bandwidth &&
 		slices.Equal(s.host, *n.others.Load())
 }
 

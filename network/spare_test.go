@@ -2,6 +2,7 @@ package network_test
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,6 +135,27 @@ func TestSpareLearnsOfNewAddresses(t *testing.T) {
 	}
 	h.serve(h.Outside(), outside(80))
 	h.reaches(a.Namespace, outside(80))
+}
+
+// TestDamagedSpareIsMendedWhenTaken: what takes routes or neighbours of all links takes those of spares too.
+func TestDamagedSpareIsMendedWhenTaken(t *testing.T) {
+	h := newHost(t)
+	h.serve(h.Outside(), outside(80))
+	h.watched()
+	h.setup(9)
+	for slot, damage := range []string{"ip route flush dev dy0", "ip neigh flush dev dy1 nud permanent", "ip link set dy2 down; ip link set dy2 up"} {
+		h.prepare(slot)
+		h.run(h.Lab.Host(), "sh", "-c", damage+"; ip route flush dev dy9")
+		h.soon("news", func() bool { return strings.Contains(h.condition(), "dev dy9 proto kernel") })
+		_, a := h.setup(slot)
+		link := "dy" + strconv.Itoa(slot)
+		route := h.run(h.Lab.Host(), "ip", "route", "show", "dev", link)
+		neighbour := h.run(h.Lab.Host(), "ip", "neigh", "show", "dev", link, "nud", "permanent")
+		if route == "" || neighbour == "" {
+			t.Errorf("%s: route %q, neighbour %q", damage, route, neighbour)
+		}
+		h.reaches(a.Namespace, outside(80))
+	}
 }
 
 func (h *host) prepare(slot int) {

@@ -90,13 +90,15 @@ func (n *Network) disfigured(link []byte) bool {
 	return kept && (binary.NativeEndian.Uint32(link[8:])&quiet != quiet || unix.ByteSliceToString(alias) != r.owner().alias())
 }
 
-// leads says whether an address, or the first one of a network, is a dyno's.
+// leads says whether an address, or the first one of a network, is a dyno's; one made ahead is looked at when it is taken.
 func (n *Network) leads(to []byte) bool {
 	addr, _ := netip.AddrFromSlice(to)
 	if !addr.Is4() || addr.Less(n.cfg.first()) || n.cfg.last().Less(addr) {
 		return false
 	}
-	return n.health.in(int(toUint(addr)-toUint(n.cfg.first()))/perSlot) != ""
+	slot := int(toUint(addr)-toUint(n.cfg.first())) / perSlot
+	n.spares.hurt(slot)
+	return n.health.in(slot) != ""
 }
 
 // keeps is what the dyno was promised whose link has this name.
