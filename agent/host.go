@@ -190,10 +190,13 @@ func (a *Agent) stopAll(ctx context.Context, grace time.Duration, parallel int) 
 	}
 }
 
+// errLeftAlone ends a drain that has done what it can.
+var errLeftAlone = fmt.Errorf("dynos are left alone whose records cannot be read: %w", errdefs.ErrFailedPrecondition)
+
 // leftAlone is why a drained host is not empty.
 func (a *Agent) leftAlone() error {
 	if left := a.Host().Unreadable; len(left) > 0 {
-		return fmt.Errorf("dynos with records that cannot be read: %s: %w", strings.Join(left, ", "), errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("%w: %s", errLeftAlone, strings.Join(left, ", "))
 	}
 	return nil
 }

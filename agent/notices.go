@@ -54,6 +54,9 @@ func (a *Agent) react(ctx context.Context, n cloud.Notice) {
 		}
 		began = a.cordon.Load() != nil
 		log.Error("react to notice", "err", err)
+		if errors.Is(err, errLeftAlone) {
+			return
+		}
 		a.idle(ctx, retryReaction)
 	}
 }

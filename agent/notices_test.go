@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,6 +124,33 @@ func TestNoticeDrains(t *testing.T) {
 		h.phase(first, dyno.Down)
 		if h.Host().Draining || !h.Host().Cordoned {
 			t.Errorf("after the drain: %+v", h.Host())
+		}
+	})
+}
+
+// A drain that leaves a dyno alone is over: it would be no other a moment later.
+func TestNoticeDrainsAllButTheUnreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := onCloud(t, agent.DrainHost)
+		h.start(order(first, "worker.1"))
+		h.phase(first, dyno.Up)
+		h.leave()
+		if err := os.WriteFile(filepath.Join(h.records, first+".json"), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.arrive()
+		defer h.leave()
+		say(c, spot("1"))
+		time.Sleep(time.Minute)
+		if !h.Host().Cordoned {
+			t.Error("not cordoned")
+		}
+		if err := h.Cordon("mine"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if _, err := h.Start(t.Context(), order(second, "worker.2")); !strings.Contains(fmt.Sprint(err), "(mine)") {
+			t.Errorf("start: %v", err)
 		}
 	})
 }

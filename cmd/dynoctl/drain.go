@@ -35,7 +35,7 @@ func (c *ctl) drain() *cobra.Command {
 	return cmd
 }
 
-// followDrain tells how far the drain is until the agent ends the stream: then no dyno is left.
+// followDrain tells how far the drain is until the agent ends the stream: without an error no dyno is left.
 func (c *ctl) followDrain(next func() (*dynodv1.DrainHostResponse, error)) error {
 	for {
 		progress, err := next()

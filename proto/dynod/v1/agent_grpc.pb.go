@@ -80,7 +80,8 @@ type AgentServiceClient interface {
 	CordonHost(ctx context.Context, in *CordonHostRequest, opts ...grpc.CallOption) (*CordonHostResponse, error)
 	// Accepts starts again.
 	UncordonHost(ctx context.Context, in *UncordonHostRequest, opts ...grpc.CallOption) (*UncordonHostResponse, error)
-	// Cordons, stops every dyno and tells the progress until none is left.
+	// Cordons, stops every dyno and tells the progress until none is left. FAILED_PRECONDITION when dynos are left alone
+	// because their records cannot be read; ABORTED when the host is uncordoned meanwhile.
 	DrainHost(ctx context.Context, in *DrainHostRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainHostResponse], error)
 	// Fetches an artifact ahead of an order and tells the progress, about twice a second. A fetch of the same artifact that
 	// is under way is joined; a caller that goes away stops none. NOT_FOUND and PERMISSION_DENIED as its server says;
@@ -354,7 +355,8 @@ type AgentServiceServer interface {
 	CordonHost(context.Context, *CordonHostRequest) (*CordonHostResponse, error)
 	// Accepts starts again.
 	UncordonHost(context.Context, *UncordonHostRequest) (*UncordonHostResponse, error)
-	// Cordons, stops every dyno and tells the progress until none is left.
+	// Cordons, stops every dyno and tells the progress until none is left. FAILED_PRECONDITION when dynos are left alone
+	// because their records cannot be read; ABORTED when the host is uncordoned meanwhile.
 	DrainHost(*DrainHostRequest, grpc.ServerStreamingServer[DrainHostResponse]) error
 	// Fetches an artifact ahead of an order and tells the progress, about twice a second. A fetch of the same artifact that
 	// is under way is joined; a caller that goes away stops none. NOT_FOUND and PERMISSION_DENIED as its server says;
