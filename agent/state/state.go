@@ -80,12 +80,8 @@ type file struct {
 // Add writes a new record with its secret part, the secret first: a record without one is a dyno of an earlier boot. After an
 // error nothing is there; or a record, if one of an earlier generation was: its owner adds that again, for the note of it is gone.
 func (s *Store) Add(r dyno.Record) error {
-	data, err := json.Marshal(r.Spec.Secret)
-	if err != nil {
-		return fmt.Errorf("encode secret: %w", err)
-	}
-	if err := os.WriteFile(s.secret(r.ID), data, 0o600); err != nil {
-		return fmt.Errorf("write secret: %w", err)
+	if err := s.addSecret(r); err != nil {
+		return err
 	}
 	if err := os.Remove(s.noted(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove note of an earlier generation: %w", err)
@@ -95,6 +91,24 @@ func (s *Store) Add(r dyno.Record) error {
 	}
 	if err := s.create(r); err != nil {
 		return errors.Join(err, s.Remove(r.ID))
+	}
+	return nil
+}
+
+// addSecret writes the secret part, or removes that of another generation where this one's went with a boot.
+func (s *Store) addSecret(r dyno.Record) error {
+	if r.Spec.Secret.Gone {
+		if err := os.Remove(s.secret(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove secret: %w", err)
+		}
+		return nil
+	}
+	data, err := json.Marshal(r.Spec.Secret)
+	if err != nil {
+		return fmt.Errorf("encode secret: %w", err)
+	}
+	if err := os.WriteFile(s.secret(r.ID), data, 0o600); err != nil {
+		return fmt.Errorf("write secret: %w", err)
 	}
 	return nil
 }

@@ -164,6 +164,14 @@ func TestSecretsAreGoneAfterReboot(t *testing.T) {
 	if !got[0].Record.Spec.Same(record().Spec) {
 		t.Error("the same order is not known again")
 	}
+	next := record()
+	next.Generation++
+	if err := errors.Join(store.Add(next), store.Add(got[0].Record)); err != nil { // as after a refusal
+		t.Fatal(err)
+	}
+	if again, err := store.Load(); err != nil || !again[0].Record.Spec.Secret.Gone {
+		t.Errorf("%+v %v", again, err)
+	}
 }
 
 func TestUnreadableRecordsAreToldAndKept(t *testing.T) {
