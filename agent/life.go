@@ -162,13 +162,19 @@ type waiting struct {
 	err  error
 }
 
+func (r *runner) dropSysfs(ctx context.Context, id string) {
+	short, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	if err := r.Network.DropSysfs(short, id); err != nil && ctx.Err() == nil {
+		r.log.Warn("starts beside this dyno are slower", "err", err)
+	}
+}
+
 func (r *runner) wait(ctx context.Context) <-chan waiting {
 	waited := make(chan waiting, 1)
 	id := r.rec.ID
 	go func() {
-		if err := r.Network.DropSysfs(ctx, id); err != nil { // here nobody waits for it
-			r.log.Warn("starts beside this dyno are slower", "err", err)
-		}
+		r.dropSysfs(ctx, id) // here nobody waits for it
 		exit, err := r.Runtime.Wait(ctx, id)
 		waited <- waiting{exit, err}
 	}()
