@@ -136,7 +136,7 @@ func (r *rules) own(ctx context.Context, dir string) error {
 			return ctx.Err()
 		}
 		if !named {
-			r.ownOne(top, name)
+			r.ownOne(ctx, top, name)
 		}
 	}
 	return nil
@@ -144,10 +144,10 @@ func (r *rules) own(ctx context.Context, dir string) error {
 
 // ownOne has the kernel walk the name: os.Root would open each directory of it. What fails is gone, or behind a link that leads
 // out.
-func (r *rules) ownOne(top *os.File, name string) {
+func (r *rules) ownOne(ctx context.Context, top *os.File, name string) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH}
 	fd, err := unix.Openat2(int(top.Fd()), name, &how)
-	for errors.Is(err, unix.EAGAIN) { // something was renamed meanwhile, anywhere
+	for errors.Is(err, unix.EAGAIN) && ctx.Err() == nil { // something was renamed meanwhile, anywhere
 		fd, err = unix.Openat2(int(top.Fd()), name, &how)
 	}
 	if err != nil {
