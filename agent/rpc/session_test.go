@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
@@ -255,6 +256,21 @@ func TestSlowClient(t *testing.T) {
 	output, exit := rest(t, stream)
 	if len(output) != size || strings.Trim(output, "0123456789abcdef") != "" || exit.GetCode() != 0 {
 		t.Errorf("%d bytes, exit %v", len(output), exit)
+	}
+}
+
+// A signal that does not arrive, as while containerd is busy, leaves the session as it is.
+func TestSignalThatDoesNotArrive(t *testing.T) {
+	h := newHost(t)
+	h.start(attachedOrder(first, false))
+	stream, command := h.served(limited(t), first)
+	h.runtime.Fail("Signal", errdefs.ErrUnavailable)
+	send(t, stream, signalled(10), input("more"))
+	reads(t, command.Stdin, "more")
+	h.runtime.Fail("Signal", nil)
+	h.runtime.Exit(first, runtime.Exit{Code: 7})
+	if _, exit := rest(t, stream); exit.GetCode() != 7 {
+		t.Errorf("exit %v", exit)
 	}
 }
 
