@@ -285,7 +285,7 @@ func TestEndedDynosAreForgotten(t *testing.T) {
 		h.runtime.Exit(first, runtime.Exit{Code: 1})
 		time.Sleep(24 * time.Hour)
 		s := h.phase(first, dyno.Crashed) // nobody has acknowledged its end
-		if err := h.Acknowledge(t.Context(), first, s.Revision); err != nil {
+		if err := h.Acknowledge(t.Context(), first, 1, s.Revision); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -294,6 +294,33 @@ func TestEndedDynosAreForgotten(t *testing.T) {
 		}
 		if left, _ := h.store.Load(); len(left) != 0 || len(h.logs.Lines(first)) != 0 {
 			t.Errorf("left: %+v %q", left, h.logs.Lines(first))
+		}
+	})
+}
+
+// A late acknowledgement is no word about the next generation, whose revisions begin anew.
+func TestEndOfTheNextGenerationIsNotAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *agent.Config) { c.AwaitReports = true })
+		defer h.leave()
+		o := order(first, "worker.1")
+		end := func(generation int64) agent.Status {
+			o.Generation = generation
+			h.start(o)
+			h.runtime.Exit(first, runtime.Exit{Code: 1})
+			return h.phase(first, dyno.Crashed)
+		}
+		earlier, later := end(1), end(2)
+		if later.Revision < earlier.Revision {
+			t.Fatalf("revisions %d and %d", earlier.Revision, later.Revision)
+		}
+		for _, s := range []agent.Status{earlier, later} {
+			if err := h.Acknowledge(t.Context(), first, s.Generation, s.Revision); err != nil {
+				t.Fatal(err)
+			}
+			if got := h.phase(first, dyno.Crashed); got.Reported != (s.Generation == 2) {
+				t.Errorf("reported %v after an acknowledgement of generation %d", got.Reported, s.Generation)
+			}
 		}
 	})
 }

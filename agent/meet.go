@@ -86,16 +86,15 @@ func (a *Agent) host(ctx context.Context, r *runner, id string, conn io.ReadWrit
 	})
 	defer stop()
 	go func() {
-		_, _ = io.Copy(s, conn)
-		_, _ = io.Copy(io.Discard, conn) // what the command does not take any more
-		cancel()                         // the end of what it sends is the end of the client
+		feed(s, conn)
+		cancel() // the end of what it sends is the end of the client
 	}()
 	_, _ = io.WriteString(conn, s.Reason)
 	delivered := make(chan struct{})
 	go func() {
 		defer close(delivered)
 		if s.Output != nil {
-			_, _ = io.Copy(conn, s.Output)
+			_, _ = io.Copy(&recipient{conn, cancel}, s.Output)
 		}
 	}()
 	_, err = s.Wait(ctx)
@@ -103,4 +102,18 @@ func (a *Agent) host(ctx context.Context, r *runner, id string, conn io.ReadWrit
 	defer late.Stop()
 	<-delivered
 	return err
+}
+
+// recipient is a client to whom output goes. One that cannot be written to is lost.
+type recipient struct {
+	io.Writer
+	lost func()
+}
+
+func (r *recipient) Write(p []byte) (int, error) {
+	n, err := r.Writer.Write(p)
+	if err != nil {
+		r.lost()
+	}
+	return n, err
 }

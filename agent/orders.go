@@ -54,14 +54,14 @@ func stopped(rec dyno.Record, o StopOrder) (dyno.Record, error) {
 	return rec.Stopped(o.Generation, o.Grace, o.Reason, time.Now())
 }
 
-// Acknowledge says that the control plane knows this revision of a dyno.
-func (a *Agent) Acknowledge(ctx context.Context, id string, revision int64) error {
+// Acknowledge says that the control plane knows this revision of a dyno. Revisions begin anew with a generation.
+func (a *Agent) Acknowledge(ctx context.Context, id string, generation, revision int64) error {
 	r := a.find(id)
 	if r == nil {
 		return nil
 	}
 	err := r.ask(ctx, func(rec dyno.Record) (dyno.Record, error) {
-		if !rec.Ended() || rec.Reported || rec.Revision < revision {
+		if !rec.Ended() || rec.Reported || rec.Generation != generation || rec.Revision < revision {
 			return rec, errSame
 		}
 		rec.Reported = true

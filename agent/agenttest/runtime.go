@@ -273,7 +273,10 @@ func (r *Runtime) Wait(ctx context.Context, id string) (runtime.Exit, error) {
 }
 
 // Signal ends the dyno if it heeds the signal.
-func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error {
+func (r *Runtime) Signal(ctx context.Context, id string, sig syscall.Signal) error {
+	if err := r.enter(ctx, "Signal"); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, err := r.find(id)

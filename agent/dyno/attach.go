@@ -146,13 +146,8 @@ func rendezvous(raw string) bool {
 // ValidateWords checks the words of a further command, by their name on the wire.
 func ValidateWords(words []string) error {
 	var v Invalid
-	total := 0
-	for i, w := range words {
-		v.unless(execString(w), fmt.Sprintf("start.command[%d]", i), "must hold no NUL and be at most %d bytes", maxString)
-		total += len(w) + 1
-	}
+	v.words("start.command", words)
 	v.unless(len(words) == 0 || words[0] != "", "start.command[0]", "must not be empty")
-	v.unless(total <= maxEnvironment, "start.command", "must be at most %d bytes in all", maxEnvironment)
 	return v.orNil()
 }
 

@@ -100,6 +100,11 @@ func TestComplete(t *testing.T) {
 	}
 }
 
+// manyWords gives s a command of which each word would do.
+func manyWords(s *dyno.Spec) {
+	s.Artifact, s.Command = dyno.Artifact{Image: "app:1"}, dyno.Command{Words: slices.Repeat([]string{strings.Repeat("x", 99<<10)}, 11)}
+}
+
 func TestValidateNamesEveryWrongField(t *testing.T) {
 	tests := map[string]func(*dyno.Spec){
 		"spec.app":                      func(s *dyno.Spec) { s.App = "Shop/../x" },
@@ -120,6 +125,7 @@ func TestValidateNamesEveryWrongField(t *testing.T) {
 		"spec.artifact.slug.url":        func(s *dyno.Spec) { s.Secret.SlugURL = "" },
 		"spec.command.line":             func(s *dyno.Spec) { s.Command.Line = "" },
 		"spec.command":                  func(s *dyno.Spec) { s.Command.Words = []string{"x"} },
+		"spec.command.words":            manyWords,
 		"spec.network_policy":           func(s *dyno.Spec) { s.NetworkPolicy = "open" },
 		`spec.environment["A=B"]`:       func(s *dyno.Spec) { s.Secret.Environment = map[string]string{"A=B": ""} },
 		`spec.environment["N"]`:         func(s *dyno.Spec) { s.Secret.Environment = map[string]string{"N": "a\x00b"} },

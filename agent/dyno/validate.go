@@ -13,7 +13,7 @@ import (
 )
 
 // Bounds of an order. The environment's are the kernel's for exec(2): 128 KiB a string, and well below a quarter of
-// an 8 MiB stack in all.
+// an 8 MiB stack in all. They hold for a command's words as well.
 const (
 	MinMemory      = 16 << 20
 	MinDisk        = 1 << 20
@@ -134,9 +134,16 @@ func (c Command) validate(v *Invalid, a Artifact) {
 	v.unless(a.Image != "" || c.Line != "", "spec.command.line", "is required for a slug")
 	v.unless(c.Line == "" || len(c.Words) == 0, "spec.command", "must hold a line or words, not both")
 	v.unless(execString(c.Line), "spec.command.line", "must hold no NUL and be at most %d bytes", maxString)
-	for i, w := range c.Words {
-		v.unless(execString(w), fmt.Sprintf("spec.command.words[%d]", i), "must hold no NUL and be at most %d bytes", maxString)
+	v.words("spec.command.words", c.Words)
+}
+
+func (v *Invalid) words(field string, words []string) {
+	total := 0
+	for i, w := range words {
+		v.unless(execString(w), fmt.Sprintf("%s[%d]", field, i), "must hold no NUL and be at most %d bytes", maxString)
+		total += len(w) + 1
 	}
+	v.unless(total <= maxEnvironment, field, "must be at most %d bytes in all", maxEnvironment)
 }
 
 func (m Metadata) validate(v *Invalid) {

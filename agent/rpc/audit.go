@@ -119,8 +119,10 @@ func concerned(in any) []slog.Attr {
 }
 
 // short bounds what a caller can make the log grow by.
-func short(s string) string {
-	const most = 1000 // bytes
+func short(s string) string { return cut(s, 1000) }
+
+// cut keeps so many bytes of s, and marks what it has cut.
+func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -79,7 +79,7 @@ func (s *service) WatchDynos(_ *dynodv1.WatchDynosRequest, out grpc.ServerStream
 
 func sendChanges(out grpc.ServerStreamingServer[dynodv1.WatchDynosResponse], changed []agent.Status, forgotten []string) error {
 	for _, d := range changed {
-		if err := out.Send(&dynodv1.WatchDynosResponse{Event: &dynodv1.WatchDynosResponse_Changed{Changed: toDyno(d)}}); err != nil {
+		if err := out.Send(&dynodv1.WatchDynosResponse{Event: &dynodv1.WatchDynosResponse_Changed{Changed: inBrief(d)}}); err != nil {
 			return err
 		}
 	}

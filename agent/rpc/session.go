@@ -3,12 +3,10 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"syscall"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -171,9 +169,7 @@ func obey(ctx context.Context, s *agent.Session, m said) error {
 		if err != nil {
 			return err
 		}
-		if err := s.Signal(ctx, sig); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("signal: %w", err)
-		}
+		_ = s.Signal(ctx, sig) // one that does not arrive is no reason to hang up
 	default:
 		_, _ = s.Write(m.GetStdin())
 	}

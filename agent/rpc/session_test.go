@@ -9,7 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
@@ -257,6 +259,21 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
+// A signal that does not arrive, as while containerd is busy, leaves the session as it is.
+func TestSignalThatDoesNotArrive(t *testing.T) {
+	h := newHost(t)
+	h.start(attachedOrder(first, false))
+	stream, command := h.served(limited(t), first)
+	h.runtime.Fail("Signal", errdefs.ErrUnavailable)
+	send(t, stream, signalled(10), input("more"))
+	reads(t, command.Stdin, "more")
+	h.runtime.Fail("Signal", nil)
+	h.runtime.Exit(first, runtime.Exit{Code: 7})
+	if _, exit := rest(t, stream); exit.GetCode() != 7 {
+		t.Errorf("exit %v", exit)
+	}
+}
+
 func TestAgentLeavesASession(t *testing.T) {
 	h := newHost(t)
 	h.start(attachedOrder(first, false))
@@ -430,5 +447,64 @@ func TestRendezvous(t *testing.T) {
 	}
 	if strings.Contains(h.log.String(), "rendezvous.example") {
 		t.Error("the URL is in the log")
+	}
+}
+
+// The end of a client is seen behind input that its command does not take.
+func TestRendezvousLostBehindItsInput(t *testing.T) {
+	h := newHost(t)
+	h.start(fullAttach(first))
+	client := next(t, "client", h.meet.Clients)
+	h.phase(first, dyno.Up)
+	if err := client.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Write(bytes.Repeat([]byte("line\n"), 200_000)); err != nil {
+		t.Error(err)
+	}
+	_ = client.Close()
+	h.phase(first, dyno.Complete)
+}
+
+// A command that reads late gets all that was sent, more than is read ahead, in its order.
+func TestRendezvousInputWaits(t *testing.T) {
+	h := newHost(t)
+	o := fullAttach(first)
+	o.Spec.Attach.Terminal = false
+	h.start(o)
+	client := next(t, "client", h.meet.Clients)
+	h.phase(first, dyno.Up)
+	sent := make([]byte, 4<<20)
+	for i := range sent {
+		sent[i] = byte(i % 251)
+	}
+	go func() { _, _ = client.Write(sent) }()
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(h.runtime.Command(first).Stdin, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("not what was sent, or not all of it: %v", err)
+	}
+	h.runtime.Exit(first, runtime.Exit{})
+	h.phase(first, dyno.Complete)
+}
+
+// unheard makes connections on which nothing can be sent, though nothing says that the client has left.
+type unheard struct{ *agenttest.Rendezvous }
+
+func (u unheard) Dial(ctx context.Context, url string) (io.ReadWriteCloser, error) {
+	conn, err := u.Rendezvous.Dial(ctx, url)
+	return refusing{conn}, err
+}
+
+type refusing struct{ io.ReadWriteCloser }
+
+func (refusing) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }
+
+func TestRendezvousThatTakesNoOutput(t *testing.T) {
+	h := newHost(t, func(h *host) { h.parts.Rendezvous = unheard{h.meet} })
+	h.start(fullAttach(first))
+	h.phase(first, dyno.Up)
+	_, _ = h.runtime.Command(first).Stdout.WriteString("output")
+	if s := h.phase(first, dyno.Complete); s.Exit.Code != 129 {
+		t.Errorf("exit after the loss of the client: %+v", s.Exit)
 	}
 }

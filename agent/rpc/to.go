@@ -56,10 +56,26 @@ func toPolicy(p dyno.Policy) *dynodv1.RestartPolicy {
 func toDynos(all []agent.Status) []*dynodv1.Dyno {
 	out := make([]*dynodv1.Dyno, len(all))
 	for i, s := range all {
-		out[i] = toDyno(s)
+		out[i] = inBrief(s)
 	}
 	return out
 }
+
+// briefly is how many bytes of each of its texts a dyno among others shows.
+const briefly = 256
+
+// inBrief is a dyno among others, in a report, list or watch: a message over transport.MaxMessageBytes is refused, and
+// one dyno's long texts must not silence the whole host. GetDyno tells them whole.
+func inBrief(s agent.Status) *dynodv1.Dyno {
+	d := toDyno(s)
+	d.Command, d.Reason = brief(d.GetCommand()), brief(d.GetReason())
+	if d.GetExit() != nil {
+		d.Exit.PlatformFailure = brief(d.GetExit().GetPlatformFailure())
+	}
+	return d
+}
+
+func brief(s string) string { return text(cut(s, briefly)) }
 
 func toExit(e *dyno.Exit) *dynodv1.Exit {
 	if e == nil {

@@ -244,3 +244,50 @@ func TestOddBytesInAReason(t *testing.T) {
 		t.Errorf("got %v %v", out, err)
 	}
 }
+
+// One dyno's long texts must not make a message too large in which it is one of many.
+func TestLongTextsAmongOthers(t *testing.T) {
+	h := newHost(t, func(h *host) {
+		h.config.Slots, h.config.Memory = 64, 64<<30
+		h.runtime.Fail("Prepare", errors.New(strings.Repeat("why ", 30_000)))
+	})
+	p := newPlane(t)
+	line := "x" + strings.Repeat("é", 60_000)
+	const many = 33
+	for n := range many {
+		o := order(fmt.Sprintf("00000000-0000-4000-8000-%012d", n+1), fmt.Sprintf("run.%d", n+1))
+		o.Spec.Command.Line = line
+		h.start(o)
+		h.phase(o.GetHeader().GetDynoId(), dyno.Crashed)
+	}
+	p.report(h, time.Hour)
+	_, snapshot := p.connected(t)
+	list, err := h.ListDynos(limited(t), &dynodv1.ListDynosRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := h.WatchDynos(limited(t), &dynodv1.WatchDynosRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, dynos := range map[string][]*dynodv1.Dyno{
+		"report": snapshot.GetDynos(), "list": list.GetDynos(), "watch": watched.GetSnapshot().GetDynos(),
+	} {
+		if len(dynos) != many {
+			t.Fatalf("%s: %d dynos", name, len(dynos))
+		}
+		for _, got := range []string{dynos[0].GetCommand(), dynos[0].GetReason(), dynos[0].GetExit().GetPlatformFailure()} {
+			if len(got) > 300 || !strings.HasSuffix(got, "…") {
+				t.Errorf("%s: %d bytes, %.80q", name, len(got), got)
+			}
+		}
+	}
+	whole, err := h.GetDyno(limited(t), &dynodv1.GetDynoRequest{DynoId: first})
+	if d := whole.GetDyno(); err != nil || d.GetCommand() != line || len(d.GetReason()) < 100_000 {
+		t.Errorf("by itself: %.80q %.80q %v", d.GetCommand(), d.GetReason(), err)
+	}
+}

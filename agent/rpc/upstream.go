@@ -170,7 +170,7 @@ func (s *session) acknowledged(ctx context.Context, seq uint64) error {
 	for s.acked < seq {
 		s.acked++
 		for _, d := range s.ends[s.acked] {
-			if err := s.r.Agent.Acknowledge(ctx, d.ID, d.Revision); err != nil {
+			if err := s.r.Agent.Acknowledge(ctx, d.ID, d.Generation, d.Revision); err != nil {
 				return fmt.Errorf("keep acknowledgement: %w", err)
 			}
 		}

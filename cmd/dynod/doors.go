@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/dynod/dynod/agent/rpc"
@@ -37,9 +38,9 @@ func openDoors(cfg config.Config) (d doors, err error) {
 	if cfg.API.Listen == "" {
 		return d, nil
 	}
-	remote, err := net.Listen("tcp", cfg.API.Listen)
+	remote, err := listenRemote(cfg.API.Listen)
 	if err != nil {
-		return d, fmt.Errorf("listen for orders: %w", err)
+		return d, err
 	}
 	d.remote = &door{remote, transport.NewExchange(guards.remote)}
 	return d, nil
@@ -94,6 +95,18 @@ func listenLocal(path string) (net.Listener, error) {
 		return nil, &config.Error{Problems: []string{fmt.Sprintf("api.socket = %q: dynod.socket listens on %s: make both the same", path, given.Addr())}}
 	}
 	return given, nil
+}
+
+// connections is how many there may be by TCP at once, far more than control planes need; those beyond wait.
+const connections = 512
+
+// listenRemote lets nobody take all descriptors of the agent, who need not show a certificate for that.
+func listenRemote(address string) (net.Listener, error) {
+	lis, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for orders: %w", err)
+	}
+	return netutil.LimitListener(lis, connections), nil
 }
 
 // listenUnix takes the place of a socket that is left over: lockHost has made sure that no other agent has it.

@@ -1,4 +1,7 @@
 package main
 
-// CaptureArgs is open to the tests, which are outside of the package.
-var CaptureArgs = captureArgs
+// Open to the tests, which are outside of the package.
+var (
+	CaptureArgs  = captureArgs
+	ListenRemote = listenRemote
+)

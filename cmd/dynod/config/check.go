@@ -80,12 +80,29 @@ func (l *loader) checkDoors() {
 	if api.Listen != "" {
 		l.require("api.listen", "api.cert", "api.key", "api.ca", "api.allowed_clients")
 	}
-	if _, port, err := net.SplitHostPort(l.cfg.Metrics.Listen); err == nil && slices.ContainsFunc(l.cfg.Network.HostPorts, func(open uint16) bool { return port == strconv.Itoa(int(open)) }) {
+	l.checkPort("api.listen", api.Listen)
+	l.checkPort("metrics.listen", l.cfg.Metrics.Listen)
+	if slices.Contains(l.cfg.Network.HostPorts, portOf(l.cfg.Metrics.Listen)) {
 		l.refuse("metrics.listen", "its port is one of network.host_ports, which dynos reach")
 	}
 	if up.Address != "" && !strings.HasPrefix(up.Address, unixScheme) {
 		l.require("upstream.address", "upstream.cert", "upstream.key", "upstream.ca")
 	}
+}
+
+// checkPort refuses a port that the host's table takes to a dyno before a process of the host sees it.
+func (l *loader) checkPort(key, address string) {
+	port, first := int(portOf(address)), int(l.cfg.Network.FirstHostPort)
+	if last := first + l.cfg.Slots() - 1; first <= port && port <= last {
+		l.refuse(key, "its port leads to dynos, as %d to %d do: move it, or network.first_host_port", first, last)
+	}
+}
+
+// portOf is the port of an address that its codec has let through; 0 without one.
+func portOf(address string) uint16 {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.ParseUint(text, 10, 16)
+	return uint16(port)
 }
 
 // require refuses a setting that works only together with others.

@@ -146,6 +146,13 @@ func TestSettingsThatDoNotFit(t *testing.T) {
 		{"metrics for dynos", "[metrics]\nlisten = \":9476\"\n[network]\nhost_ports = [53, 9476]", []string{
 			`config.toml:2:1: metrics.listen = ":9476": its port is one of network.host_ports, which dynos reach`,
 		}},
+		{"metrics for dynos, written otherwise", "[metrics]\nlisten = \":09476\"\n[network]\nhost_ports = [9476]", []string{
+			`config.toml:2:1: metrics.listen = ":09476": its port is one of network.host_ports, which dynos reach`,
+		}},
+		{"doors on ports of dynos", "[api]\nlisten = \":21279\"\ncert = \"/c\"\nkey = \"/k\"\nca = \"/a\"\nallowed_clients = [\"p\"]\n[metrics]\nlisten = \"127.0.0.1:020000\"", []string{
+			`config.toml:2:1: api.listen = ":21279": its port leads to dynos, as 20000 to 21279 do: move it, or network.first_host_port`,
+			`config.toml:8:1: metrics.listen = "127.0.0.1:020000": its port leads to dynos, as 20000 to 21279 do: move it, or network.first_host_port`,
+		}},
 		{"kept output", "[logs]\nspool_bytes = \"1MiB\"", []string{
 			`default: logs.keep_bytes = "1MiB": must be at most half of logs.spool_bytes = "1MiB"`,
 		}},

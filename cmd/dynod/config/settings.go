@@ -94,7 +94,7 @@ func (c *Config) doorSettings() []*setting {
 	return []*setting{
 		{key: "api.socket", value: path(&c.API.Socket), doc: "Unix socket of the service; dynod.socket has to name the same. Empty: dynod.sock in run_dir."},
 		{key: "api.socket_uids", value: list(&c.API.SocketUIDs, wholeOf[uint32](0, 1<<32-2)), doc: "User ids that may use the socket.", live: true},
-		{key: "api.listen", value: scalarOf(&c.API.Listen, listenCodec), doc: "Address and port of the service, such as 0.0.0.0:7070. Empty: none."},
+		{key: "api.listen", value: scalarOf(&c.API.Listen, listenCodec), doc: "Address and port of the service, such as 0.0.0.0:7070. It has up to 512 connections; those beyond wait. Empty: none."},
 		{key: "api.cert", value: path(&c.API.Cert), doc: "Certificate of the service, PEM. Read again when it changes, as all certificates are.", live: true},
 		{key: "api.key", value: path(&c.API.Key), doc: "Its key, PEM.", live: true},
 		{key: "api.ca", value: path(&c.API.CA), doc: "Authorities that client certificates must come from, PEM.", live: true},

@@ -673,7 +673,8 @@ type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A shell command line (slugs) such as "bin/web -p $PORT".
 	Line string `protobuf:"bytes,1,opt,name=line,proto3" json:"line,omitempty"`
-	// The words of the command (images), not interpreted by a shell. Empty: the image's own entrypoint and command.
+	// The words of the command (images), not interpreted by a shell; at most 1 MiB in all. Empty: the image's own
+	// entrypoint and command.
 	Words         []string `protobuf:"bytes,2,rep,name=words,proto3" json:"words,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1062,7 +1063,8 @@ func (x *WindowSize) GetColumns() uint32 {
 	return 0
 }
 
-// Dyno is one dyno as the agent knows it. It holds no secret.
+// Dyno is one dyno as the agent knows it. It holds no secret. In reports, lists and watches its command, reason and
+// platform failure are cut after 256 bytes, marked by … at the end; GetDyno tells them whole.
 type Dyno struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lower-case UUID.
