@@ -2,15 +2,14 @@ package logs_test
 
 import (
 	"context"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/procfs"
 
 	"github.com/dynod/dynod/logs"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // TestShippedWaitsForCapture has a dyno end while capture does nothing: what it said last is delivered too, before it may be
@@ -22,7 +21,9 @@ func TestShippedWaitsForCapture(t *testing.T) {
 		id := newID()
 		p := h.open(id)
 		capture := h.capturePid()
-		freeze(t, capture)
+		if err := lab.Freeze(h.ctx(), capture); err != nil {
+			t.Fatal(err)
+		}
 		write(t, p.Stdout, "last words")
 		p.Close()
 		short, cancel := context.WithTimeout(h.ctx(), 50*time.Millisecond)
@@ -42,23 +43,5 @@ func TestShippedWaitsForCapture(t *testing.T) {
 		if d := cmp.Diff([]string{"last words"}, texts(r.of(id, logs.Stdout).lines)); d != "" {
 			t.Errorf("another agent %v: %s", next, d)
 		}
-	}
-}
-
-// freeze stops a process. Threads that run go on for a moment after the signal.
-func freeze(t *testing.T, pid int) {
-	t.Helper()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	for stopped := false; !stopped; {
-		threads, err := procfs.AllThreads(pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stopped = !slices.ContainsFunc(threads, func(p procfs.Proc) bool {
-			stat, err := p.Stat()
-			return err == nil && stat.State != "T"
-		})
 	}
 }

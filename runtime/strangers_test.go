@@ -3,13 +3,12 @@ package runtime_test
 import (
 	"io"
 	"net"
-	"slices"
 	"testing"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/dynod/dynod/runtime/launch"
+	"github.com/dynod/dynod/test/lab"
 )
 
 // askAs connects to a launch socket as this process, says what dyno-init says, and returns what is answered.
@@ -23,30 +22,17 @@ func askAs(t *testing.T, socket string) string {
 	return string(heard)
 }
 
-// freeze holds dyno-init, so that a test is the first to connect. Threads that run go on for a moment after the signal.
+// freeze holds dyno-init, so that a test is the first to connect.
 func freeze(t *testing.T, h *host, d *dyno) {
 	t.Helper()
-	pid := stopOrGo(t, h, d, unix.SIGSTOP)
-	eventually(h.ctx, t, "dyno-init has stopped", func() bool {
-		threads, err := procfs.AllThreads(pid)
-		must(t, err)
-		return !slices.ContainsFunc(threads, func(p procfs.Proc) bool {
-			stat, err := p.Stat()
-			must(t, err)
-			return stat.State != "T"
-		})
-	})
+	pid, err := h.PID(h.ctx, d.ID)
+	must(t, err)
+	must(t, lab.Freeze(h.ctx, pid))
 }
 
 func thaw(t *testing.T, h *host, d *dyno) {
 	t.Helper()
-	stopOrGo(t, h, d, unix.SIGCONT)
-}
-
-func stopOrGo(t *testing.T, h *host, d *dyno, s unix.Signal) (pid int) {
-	t.Helper()
 	pid, err := h.PID(h.ctx, d.ID)
 	must(t, err)
-	must(t, unix.Kill(pid, s))
-	return pid
+	must(t, unix.Kill(pid, unix.SIGCONT))
 }
