@@ -34,7 +34,7 @@ deps-host: deps-test ## install what virtual hosts need besides (apt, root)
 	@tools/deps.sh host
 
 build: ## build dynod, dynoctl, dynoplane and dyno-init, static, into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -ldflags './cmd/dyno-init=-s -w -E dyno_init' -o bin/ ./cmd/...
 
 packages: ## build deb and rpm for amd64 and arm64, into build/packages
 	packaging/build.sh $(VERSION) build/packages

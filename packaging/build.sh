@@ -15,7 +15,7 @@ ARCHES=${ARCHES:-amd64 arm64}
 umask 022
 
 compile() {
-  GOARCH=$ARCH go build -ldflags "-s -w -X main.version=$VERSION" -o "$STAGE/$ARCH/" \
+  GOARCH=$ARCH go build -ldflags "-s -w -X main.version=$VERSION" -ldflags './cmd/dyno-init=-s -w -E dyno_init' -o "$STAGE/$ARCH/" \
     ./cmd/dynod ./cmd/dynoctl ./cmd/dyno-init
 }
 

@@ -44,7 +44,7 @@ type Limits struct {
 	Swap       int64  // bytes beside Memory
 	CPUWeight  uint64 // 1..10000, where 100 is a usual weight; relative to other dynos
 	CPUMilli   int64  // ceiling in thousandths of a CPU
-	Pids       int64  // processes and threads, dyno-init's few among them
+	Pids       int64  // processes and threads: dyno-init too, and some seven more for each executed command
 	MemoryHigh int64  // bytes above which it is slowed down; not on cgroup v1
 	IO         IO
 	Disk       int64 // bytes that it may write, where DiskQuota says that they are counted
@@ -140,7 +140,7 @@ func (r *Runtime) mountRoot(layers []string, p place, slot int) error {
 		return err
 	}
 	return rootfs.Mount(rootfs.Tree{
-		Lower: layers, Upper: p.upper(), Work: p.work(), Scratch: p.scratch(), Target: p.rootfs(), Users: users,
+		Lower: append([]string{r.initLayer}, layers...), Upper: p.upper(), Work: p.work(), Scratch: p.scratch(), Target: p.rootfs(), Users: users,
 	})
 }
 
@@ -196,7 +196,7 @@ func (r *Runtime) createIn(ctx context.Context, shim *shimGroup, c Container, d 
 
 func (r *Runtime) spec(c Container, p place) spec.Dyno {
 	return spec.Dyno{
-		Rootfs: p.rootfs(), Init: r.config.Init, Launch: p.launch(), Cgroupfs: p.cgroupfs(),
+		Rootfs: p.rootfs(), Launch: p.launch(), Cgroupfs: p.cgroupfs(),
 		Sysfs: c.Sysfs, Namespace: c.Namespace, Hostname: c.Hostname, CgroupPath: r.group(c.ID).String(),
 		FirstID: r.firstID(c.Slot), Mapped: r.config.mapped(),
 		Limits: r.limits(c.Limits),

@@ -2,7 +2,10 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -79,15 +82,22 @@ func (d *door) next(ctx context.Context) (*launch.Conn, error) {
 	return d.knock(ctx)
 }
 
-// knock waits until dyno-init has come. Other processes of the dyno are told nothing.
+// again is after how long there is another knock: an assistant may have ended on its way, or found no process to spare.
+const again = time.Second
+
+// knock waits until dyno-init or its assistant has come. Other processes of the dyno are told nothing.
 func (d *door) knock(ctx context.Context) (*launch.Conn, error) {
 	for {
 		if err := d.process.signal(launch.Knock); err != nil {
 			return nil, fmt.Errorf("wake dyno-init: %w", err)
 		}
+		if err := d.listener.SetDeadline(time.Now().Add(again)); err != nil && ctx.Err() == nil && !d.process.ended() {
+			return nil, fmt.Errorf("wait for dyno-init: %w", err)
+		}
 		conn, err := d.listener.AcceptUnix()
 		switch {
-		case err == nil && peer(conn) == d.process.pid:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+		case err == nil && d.process.speaks(peer(conn)):
 			return launch.NewConn(conn), nil
 		case err == nil:
 			_ = conn.Close()

@@ -13,8 +13,8 @@ import (
 	"github.com/dynod/dynod/runtime/launch"
 )
 
-// Exec starts one more command in a dyno that was launched, whoever launched it, and returns once it runs. dyno-init
-// is its parent too, so it has the walls and limits of the dyno's own command. Of the plan only Args, Env, Dir and Attach
+// Exec starts one more command in a dyno that was launched, whoever launched it, and returns once it runs. dyno-init or its
+// assistant is its parent, so it has the walls and limits of the dyno's own command. Of the plan only Args, Env, Dir and Attach
 // are used; without an Attach it gets pipes, standard error apart. ctx bounds the start, which takes 10 s at most.
 //
 // *LaunchError if the command cannot be started. NotFound if the dyno has ended, FailedPrecondition if it was not
@@ -30,7 +30,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, plan Plan) (Process, erro
 	s, err := r.exec(ctx, id, p, plan)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = ctx.Err()
+			err = fmt.Errorf("dyno-init has not started it, perhaps for want of processes in the dyno: %w", ctx.Err())
 		}
 		return nil, fmt.Errorf("exec in dyno %s: %w", id, err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
-// mostInitMemory is what dyno-init may have to itself, in kB.
-const mostInitMemory = 2048
+// mostInitMemory is what a dyno-init that sleeps may have to itself, in kB.
+const mostInitMemory = 32
 
 // TestInitIsSmall looks at one of two dynos: they share the pages of the program's file, as those of a host do.
 func TestInitIsSmall(t *testing.T) {

@@ -44,15 +44,16 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// dynoInit and probe are built once for all tests.
+// dynoInit, probe and hears are built once for all tests.
 var (
 	dynoInit = sync.OnceValues(func() (string, error) { return build("../cmd/dyno-init") })
 	probe    = sync.OnceValues(func() (string, error) { return build("./testdata/probe") })
+	hears    = sync.OnceValues(func() (string, error) { return build("./testdata/hears") })
 )
 
 func build(source string) (string, error) {
 	path := filepath.Join(binaries, filepath.Base(source))
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, source)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-ldflags", "../cmd/dyno-init=-s -w -E dyno_init", "-o", path, source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", source, err, out)

@@ -147,12 +147,11 @@ func upperDirs(c Container) []entry {
 // appEntry is the app's directory: its user's.
 func appEntry(path string) entry { return entry{path: path, mode: 0o755, owner: spec.UID} }
 
-// files are what every dyno has of its own, among them the place where dyno-init is mounted.
+// files are what every dyno has of its own.
 func (p place) files() []entry {
 	return []entry{
 		{path: filepath.Join(p.upper(), "etc", "passwd"), mode: 0o644, data: []byte(passwd)},
 		{path: filepath.Join(p.upper(), "etc", "group"), mode: 0o644, data: []byte(group)},
-		{path: filepath.Join(p.upper(), spec.Init), mode: 0o755},
 	}
 }
 

@@ -54,8 +54,11 @@ func (p *process) control(f func(fd int) error) error {
 	return result
 }
 
-// signal sends s; NotFound if the process has ended.
+// signal sends s; NotFound if the process has ended. A dyno-init from before those that sleep takes it as it is.
 func (p *process) signal(s syscall.Signal) error {
+	if sure := launch.Sure(s); sure != s && p.sleeps() {
+		s = sure
+	}
 	return p.control(func(fd int) error {
 		err := unix.PidfdSendSignal(fd, s, nil, 0)
 		if errors.Is(err, unix.ESRCH) {

@@ -118,10 +118,12 @@ func or[T comparable](value, otherwise T) T {
 type Runtime struct {
 	config Config
 	client *containerd.Client
-	images *images.Store
-	slugs  *slugs.Store
-	cache  *cache.Cache
-	log    *slog.Logger
+
+	initLayer string // with dyno-init, on top of the layers of every dyno
+	images    *images.Store
+	slugs     *slugs.Store
+	cache     *cache.Cache
+	log       *slog.Logger
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
@@ -158,6 +160,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	if err := prepareHost(config, log); err != nil {
 		return nil, err
 	}
+	layer, err := installInit(config, log)
+	if err != nil {
+		return nil, err
+	}
 	diskQuota, err := FindDiskQuota(filepath.Join(config.Dir, "dynos"))
 	if err != nil {
 		return nil, err
@@ -185,7 +191,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (*Runtime, error)
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	return &Runtime{
-		config: config, client: client, slugs: store, cache: held, log: log,
+		config: config, initLayer: layer, client: client, slugs: store, cache: held, log: log,
 		images: images.New(client, images.Config{PlainHTTP: config.PlainHTTPRegistries, HostsDir: config.RegistryHostsDir, Stall: config.Stall}),
 		life:   life, end: end, fetched: make(chan struct{}, 1),
 		options: options, shims: newShims(config.shimSocket), creating: newTurns(creating(), createTurn), deleting: newTurns(deleting(), deleteTurn),
@@ -210,9 +216,6 @@ func connect(config Config) (*containerd.Client, error) {
 }
 
 func prepareHost(config Config, log *slog.Logger) error {
-	if _, err := os.Stat(config.Init); err != nil {
-		return fmt.Errorf("find dyno-init: %w", err)
-	}
 	for dir, mode := range map[string]os.FileMode{config.RunDir: 0o711, filepath.Join(config.Dir, "dynos"): 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +14,8 @@ const (
 	patience = time.Minute
 	// unasked is after how long init looks for an agent though none has knocked: only in case.
 	unasked = 30 * time.Second
+	// quiet is after how long without a knock init falls asleep. The command's start goes first.
+	quiet = time.Second
 )
 
 // state is what init says of a command.
@@ -35,24 +36,41 @@ func newAgent(socket string, knocks chan os.Signal) *agent {
 	return &agent{socket: socket, knocks: knocks, tasks: make(chan func(*dyno)), heard: make(chan struct{})}
 }
 
-// talk answers every agent that listens, for as long as init lives: the one that brings the plan, later ones that do
-// not know what became of it, and those that have more commands to run.
-func (a *agent) talk() {
+// talk answers every agent that listens, for as long as init is awake: the one that brings the plan, later ones that do
+// not know what became of it, and those that have more commands to run. In a pause after an agent knows, init may sleep.
+func (a *agent) talk(sleep func(*dyno)) {
 	heard, now := a.heard, state{kind: launch.Waiting}
-	for {
-		if conn, err := launch.Dial(a.socket); err == nil {
-			if a.converse(conn, &now) && heard != nil {
-				close(heard)
-				heard = nil
-			}
-			// A plan may be large, and the collector alone would let its garbage grow to 4 MB. The command's start goes first.
-			time.AfterFunc(time.Second, debug.FreeOSMemory)
+	for pause := unasked; ; {
+		if conn, err := launch.Dial(a.socket); err == nil && a.converse(conn, &now) && heard != nil {
+			close(heard)
+			heard, pause = nil, quiet
 		}
 		select {
 		case <-a.knocks:
-		case <-time.After(unasked):
+		case <-time.After(pause):
+			if heard == nil {
+				a.do(sleep)
+			}
+			pause = min(2*pause, unasked)
 		}
 	}
+}
+
+// answer tells one agent that the command runs, and hears what it wants.
+func (a *agent) answer() {
+	if conn, err := launch.Dial(a.socket); err == nil {
+		a.converse(conn, &state{kind: launch.Started})
+	}
+}
+
+// do has a task done.
+func (a *agent) do(task func(*dyno)) {
+	done := make(chan struct{})
+	a.tasks <- func(d *dyno) {
+		task(d)
+		close(done)
+	}
+	<-done
 }
 
 // converse is one connection, from the first state to what the agent wants; false when it broke before.
@@ -95,12 +113,8 @@ func (a *agent) launch(conn *launch.Conn, m *launch.Message, now *state) error {
 	if err != nil {
 		return err
 	}
-	terminal, done := none, make(chan struct{})
-	a.tasks <- func(d *dyno) {
-		*now, terminal = d.launch(plan, fds)
-		close(done)
-	}
-	<-done
+	terminal := none
+	a.do(func(d *dyno) { *now, terminal = d.launch(plan, fds) })
 	defer shut(terminal)
 	return conn.Say(patience, now.kind, now.reason, terminal)
 }

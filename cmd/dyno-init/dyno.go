@@ -43,13 +43,17 @@ func (d *dyno) over() bool {
 	return d.ended
 }
 
-// signal passes s on to every process but this one. It can fail only when there is none. An interactive shell ignores
-// SIGTERM, and is not to hold up the end of a dyno into which somebody looks: executed commands are hung up too.
+// signal passes s on to every process but this one. It can fail only when there is none.
 func (d *dyno) signal(s unix.Signal) {
 	_ = unix.Kill(-1, s)
-	if s != unix.SIGTERM {
-		return
+	if s == unix.SIGTERM {
+		d.stop()
 	}
+}
+
+// stop goes with SIGTERM. An interactive shell ignores that, and is not to hold up the end of a dyno into which somebody
+// looks: executed commands are hung up too.
+func (d *dyno) stop() {
 	d.term = true
 	for pid, conn := range d.sessions {
 		d.hangUp(pid, conn)

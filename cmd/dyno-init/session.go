@@ -30,9 +30,9 @@ func (a *agent) exec(conn *launch.Conn, m *launch.Message) {
 		conn.Close()
 		return
 	}
-	started := make(chan int)
-	a.tasks <- func(d *dyno) { started <- d.exec(plan, streams, conn) }
-	if pid := <-started; pid != 0 {
+	pid := 0
+	a.do(func(d *dyno) { pid = d.exec(plan, streams, conn) })
+	if pid != 0 {
 		go a.attend(pid, conn)
 	}
 }

@@ -54,7 +54,11 @@ func spawn(path string, plan launch.Plan, streams []int, attributes *syscall.Sys
 	for _, fd := range streams {
 		files = append(files, uintptr(fd))
 	}
-	pid, err := syscall.ForkExec(path, plan.Args, &syscall.ProcAttr{Dir: plan.Dir, Env: plan.Env, Files: files, Sys: attributes})
+	var pid int
+	var err error
+	unblocked(func() {
+		pid, err = syscall.ForkExec(path, plan.Args, &syscall.ProcAttr{Dir: plan.Dir, Env: plan.Env, Files: files, Sys: attributes})
+	})
 	if err != nil {
 		return 0, fmt.Errorf("run command %s: %w", path, err)
 	}

@@ -21,15 +21,34 @@ const (
 	Dir = "/run/dyno"
 	// Socket is the socket's name in that directory. It is there only while an agent serves the dyno.
 	Socket = "launch.sock"
-	// Knock is the signal by which the agent tells init that it listens. One that comes before init has a handler is
-	// lost, but init looks for the socket when it has one. Watching the directory would do as well, if a host gave
+	// Knock is the signal by which the agent tells init that it listens. Watching the directory would do as well, if a host gave
 	// a user more than 128 watches.
 	Knock = unix.SIGIO
+	// shift leads from a signal to the real-time signal that Sure means.
+	shift = 40
 	// KeepFD is the lowest of the descriptor numbers at which init keeps what it is to keep, as long as it lives: the
 	// read ends of stdout and stderr, so that no writer ever sees SIGPIPE, and the stages behind them. All are below 64: for
 	// a higher one the kernel makes a larger table, for which a process with threads waits some 15 ms.
 	KeepFD = 60
 )
+
+// Sure is a signal by which init learns of s even in the moment in which it falls asleep. Go's runtime lets no thread block these four,
+// which by default end a program: they could be lost then, and have another number.
+func Sure(s unix.Signal) unix.Signal {
+	switch s {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+		return s + shift
+	}
+	return s
+}
+
+// Meant is the signal of which s may be the sure one.
+func Meant(s unix.Signal) unix.Signal {
+	if s > shift {
+		return s - shift
+	}
+	return s
+}
 
 // The log pipes, which come with the first plan in this order.
 const (

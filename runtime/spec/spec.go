@@ -18,7 +18,7 @@ const (
 	UID = 1000
 	// IDs is how many user and group ids a dyno's user namespace has.
 	IDs = 65536
-	// Init is where dyno-init is inside.
+	// Init is where dyno-init is inside; the root filesystem has it.
 	Init = "/dyno-init"
 	// version is the newest that every supported OCI runtime accepts; crun 1.8 refuses later ones.
 	version = "1.0.2"
@@ -32,7 +32,6 @@ const (
 type Dyno struct {
 	Shim       string // name of the shim; dynos with the same share one
 	Rootfs     string // mounted root filesystem
-	Init       string // the dyno-init binary
 	Launch     string // directory with the agent's socket
 	Sysfs      string // a sysfs mount that belongs to the network namespace; empty: no /sys
 	Cgroupfs   string // directory that stands in for /sys/fs/cgroup; empty: none
@@ -133,10 +132,7 @@ func mounts(d Dyno) []specs.Mount {
 	if d.Sysfs != "" && d.Cgroupfs != "" {
 		all = append(all, bind(d.Cgroupfs, "/sys/fs/cgroup", "ro", "nosuid", "noexec", "nodev"))
 	}
-	return append(all,
-		bind(d.Launch, launch.Dir, "ro", "nosuid", "noexec", "nodev"),
-		bind(d.Init, Init, "ro", "nosuid", "nodev"),
-	)
+	return append(all, bind(d.Launch, launch.Dir, "ro", "nosuid", "noexec", "nodev"))
 }
 
 func bind(source, destination string, options ...string) specs.Mount {

@@ -14,7 +14,7 @@ import (
 
 func TestADynoHasWhatItNeedsAndNoMore(t *testing.T) {
 	s := spec.Build(spec.Dyno{
-		Rootfs: "/r", Init: "/i", Launch: "/l", Sysfs: "/s", Cgroupfs: "/c", Namespace: "/n", CgroupPath: "/dynos/x",
+		Rootfs: "/r", Launch: "/l", Sysfs: "/s", Cgroupfs: "/c", Namespace: "/n", CgroupPath: "/dynos/x",
 		ReadOnly: true, Writable: []string{"/app"}, FirstID: 1 << 20, Mapped: true,
 	})
 	p := s.Process

@@ -51,7 +51,7 @@ func (b *bench) fill(ctx context.Context, c contender.Detached) error {
 			return err
 		}
 		all = append(all, more...)
-		if err := b.settle(ctx); err != nil {
+		if err := b.idle(ctx); err != nil {
 			return err
 		}
 		now, err := b.memory()
@@ -70,6 +70,16 @@ func (b *bench) fill(ctx context.Context, c contender.Detached) error {
 		return err
 	}
 	return b.settle(ctx)
+}
+
+// idle waits until the last ones that were started have been idle for a while, too.
+func (b *bench) idle(ctx context.Context) error {
+	select {
+	case <-time.After(2 * time.Second):
+		return b.settle(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func idle(n int) string { return fmt.Sprintf("bytes per idle dyno, %d of them", n) }

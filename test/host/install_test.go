@@ -21,6 +21,7 @@ func TestHost(t *testing.T) {
 			{"ready", (*stage).ready, true},
 			{"units", (*stage).units, true},
 			{"limits", (*stage).limits, true},
+			{"exec", (*stage).executes, true},
 			{"restart", (*stage).restarts, false},
 			{"watchdog", (*stage).watchdog, false},
 			{"configuration", (*stage).configuration, true},
@@ -110,4 +111,16 @@ func (s *stage) limits() {
 	s.stop(id)
 	s.await(id, dynodv1.Phase_PHASE_DOWN)
 	s.until("", "ls -d /sys/fs/cgroup%s 2>/dev/null", group)
+}
+
+// executes: under the unit's restrictions too, dyno-init falls asleep and the agent knows its assistant.
+func (s *stage) executes() {
+	id := s.start(s.order("web", "./web worker"))
+	d := s.await(id, dynodv1.Phase_PHASE_UP)
+	s.until("1", "ls /proc/%d/task | wc -l", d.GetPid())
+	if got := s.run("dynoctl exec %s -- echo up", id); got != "up" {
+		s.t.Errorf("got %q", got)
+	}
+	s.stop(id)
+	s.await(id, dynodv1.Phase_PHASE_DOWN)
 }

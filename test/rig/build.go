@@ -25,7 +25,7 @@ func build(ctx context.Context, name, cgo, flag string) (string, error) {
 	dir := filepath.Join(strings.TrimSpace(string(root)), "build", name)
 	builds := [][]string{
 		{cgo, "go", "build", flag, "-o", dir + "/", "./cmd/dynod", "./cmd/dynoctl", "./cmd/dynoplane"},
-		{"CGO_ENABLED=0", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir + "/", "./cmd/dyno-init"},
+		{"CGO_ENABLED=0", "go", "build", "-trimpath", "-ldflags=-s -w -E dyno_init", "-o", dir + "/", "./cmd/dyno-init"},
 	}
 	for _, b := range builds {
 		cmd := exec.CommandContext(ctx, b[1], b[2:]...)
