@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -14,29 +15,63 @@ import (
 	"github.com/dynod/dynod/runtime"
 )
 
+// largeLayer is an image with a layer that is too large to be read into memory, and that layer's digest.
+func largeLayer(t *testing.T, h *host) (v1.Image, string) {
+	t.Helper()
+	data := make([]byte, 6<<20)
+	_, err := rand.Read(data)
+	must(t, err)
+	layer := layerOf(t, "large", string(data))
+	image, err := mutate.AppendLayers(hostile(t, h.config.Stacks["small"], 0), layer)
+	must(t, err)
+	digest, err := layer.Digest()
+	must(t, err)
+	return image, digest.String()
+}
+
 // TestSizesAreNotBelieved: a manifest says of a layer that is here already that it is a small configuration.
 func TestSizesAreNotBelieved(t *testing.T) {
 	host := registered(t, func(http.ResponseWriter, *http.Request) bool { return false })
 	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
-	data := make([]byte, 6<<20)
-	_, err := rand.Read(data)
-	must(t, err)
-	image, err := mutate.AppendLayers(hostile(t, h.config.Stacks["small"], 0), layerOf(t, "large", string(data)))
-	must(t, err)
+	image, large := largeLayer(t, h)
 	prepare := func(ref string) error {
 		_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app" + ref}})
 		return err
 	}
 	must(t, prepare("@"+pushed(t, host, image, func(*v1.Config) {})))
-	layers, err := image.Layers()
-	must(t, err)
-	large, err := layers[len(layers)-1].Digest()
-	must(t, err)
 	for _, kind := range []string{"application/vnd.oci.image.config.v1+json", "application/octet-stream", "application/vnd.oci.image.layer.v1.tar"} {
 		putManifest(t, host, fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
 			"config":{"mediaType":%q,"digest":%q,"size":100},"layers":[]}`, kind, large))
 		if err := prepare(":lies"); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304") {
 			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// TestRootIsNotBelieved: a registry says of a layer that is here already that it is a small manifest.
+func TestRootIsNotBelieved(t *testing.T) {
+	var large atomic.Pointer[string]
+	host := registered(t, func(w http.ResponseWriter, r *http.Request) bool {
+		lie := large.Load()
+		if lie == nil || r.Method != http.MethodHead {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		w.Header().Set("Content-Length", "100")
+		w.Header().Set("Docker-Content-Digest", *lie)
+		return true
+	})
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	image, digest := largeLayer(t, h)
+	prepare := func(ref string) error {
+		_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + ref}})
+		return err
+	}
+	must(t, prepare("/app@"+pushed(t, host, image, func(*v1.Config) {})))
+	large.Store(&digest)
+	for _, ref := range []string{"/x@" + digest, "/x:lies"} {
+		if err := prepare(ref); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304") {
+			t.Errorf("%s: %v", ref, err)
 		}
 	}
 }

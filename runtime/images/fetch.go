@@ -67,10 +67,15 @@ func (u unsigned) Unwrap() error { return u.error }
 func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.Handler {
 	return func(next images.Handler) images.Handler {
 		return images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+			if !images.IsLayerType(d.MediaType) { // the root is one of these: nothing that names it was checked
+				if err := s.small(ctx, d); err != nil {
+					return nil, err
+				}
+			}
 			children, err := next.Handle(ctx, d)
 			for i, child := range children {
 				config := i == 0 && images.IsManifestType(d.MediaType) // whatever it says it is
-				if err == nil && (config || !images.IsLayerType(child.MediaType)) {
+				if err == nil && config {
 					err = s.small(ctx, child)
 				}
 				if _, missing := s.client.ContentStore().Info(ctx, child.Digest); isBlob(child) && errdefs.IsNotFound(missing) {
