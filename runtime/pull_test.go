@@ -2,8 +2,10 @@ package runtime_test
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,6 +75,34 @@ func TestRootIsNotBelieved(t *testing.T) {
 		if err := prepare(ref); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304") {
 			t.Errorf("%s: %v", ref, err)
 		}
+	}
+}
+
+// TestPartsElsewhere: a manifest says of its parts that another server has them, which may be one of the host's own.
+func TestPartsElsewhere(t *testing.T) {
+	var asked atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer elsewhere.Close()
+	host := registered(t, func(http.ResponseWriter, *http.Request) bool { return false })
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	image := hostile(t, h.config.Stacks["small"], 1)
+	pushed(t, host, image, func(*v1.Config) {})
+	manifest, err := image.Manifest()
+	must(t, err)
+	manifest = manifest.DeepCopy()
+	manifest.Config.URLs = []string{elsewhere.URL + "/config"}
+	for i := range manifest.Layers {
+		manifest.Layers[i].URLs = []string{elsewhere.URL + "/layer"}
+	}
+	text, err := json.Marshal(manifest)
+	must(t, err)
+	putManifest(t, host, string(text))
+	_, err = h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app:lies"}})
+	if err != nil || asked.Load() != 0 {
+		t.Errorf("%v; the other server was asked %d times", err, asked.Load())
 	}
 }
 

@@ -74,6 +74,7 @@ func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.
 			}
 			children, err := next.Handle(ctx, d)
 			for i, child := range children {
+				children[i].URLs = nil // containerd would get them by a client of its own, which goes anywhere
 				config := i == 0 && images.IsManifestType(d.MediaType) // whatever it says it is
 				if err == nil && config {
 					err = s.small(ctx, child)
