@@ -41,9 +41,13 @@ func TestSizesAreNotBelieved(t *testing.T) {
 		return err
 	}
 	must(t, prepare("@"+pushed(t, host, image, func(*v1.Config) {})))
-	for _, kind := range []string{"application/vnd.oci.image.config.v1+json", "application/octet-stream", "application/vnd.oci.image.layer.v1.tar"} {
+	const config = `"mediaType":"application/vnd.oci.image.config.v1+json"`
+	for _, kind := range []string{
+		config, `"mediaType":"application/octet-stream"`, `"mediaType":"application/vnd.oci.image.layer.v1.tar"`,
+		config + `,"platform":{"os":"windows","architecture":"amd64"}`,
+	} {
 		putManifest(t, host, fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
-			"config":{"mediaType":%q,"digest":%q,"size":100},"layers":[]}`, kind, large))
+			"config":{%s,"digest":%q,"size":100},"layers":[]}`, kind, large))
 		if err := prepare(":lies"); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304") {
 			t.Errorf("%s: %v", kind, err)
 		}

@@ -73,12 +73,11 @@ func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.
 				}
 			}
 			children, err := next.Handle(ctx, d)
+			if err == nil && images.IsManifestType(d.MediaType) {
+				err = s.bearable(ctx, d)
+			}
 			for i, child := range children {
 				children[i].URLs = nil // containerd would get them by a client of its own, which goes anywhere
-				config := i == 0 && images.IsManifestType(d.MediaType) // whatever it says it is
-				if err == nil && config {
-					err = s.small(ctx, child)
-				}
 				if _, missing := s.client.ContentStore().Info(ctx, child.Digest); isBlob(child) && errdefs.IsNotFound(missing) {
 					progress.Expect(child.Size)
 				}
@@ -86,6 +85,15 @@ func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.
 			return children, err
 		})
 	}
+}
+
+// bearable refuses a manifest by its own text: its children are without those that it says are for another platform.
+func (s *Store) bearable(ctx context.Context, d ocispec.Descriptor) error {
+	manifest, err := images.Manifest(ctx, s.client.ContentStore(), d, nil)
+	if err != nil {
+		return err
+	}
+	return s.small(ctx, manifest.Config) // whatever it says it is
 }
 
 // isBlob says whether a part is fetched from where the large ones are.
