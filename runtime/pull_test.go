@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -94,20 +97,64 @@ func TestPartsElsewhere(t *testing.T) {
 	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
 	image := hostile(t, h.config.Stacks["small"], 1)
 	pushed(t, host, image, func(*v1.Config) {})
-	manifest, err := image.Manifest()
-	must(t, err)
-	manifest = manifest.DeepCopy()
-	manifest.Config.URLs = []string{elsewhere.URL + "/config"}
-	for i := range manifest.Layers {
-		manifest.Layers[i].URLs = []string{elsewhere.URL + "/layer"}
-	}
-	text, err := json.Marshal(manifest)
-	must(t, err)
-	putManifest(t, host, string(text))
-	_, err = h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app:lies"}})
+	putChanged(t, host, image, func(m *v1.Manifest) {
+		m.Config.URLs = []string{elsewhere.URL + "/config"}
+		for i := range m.Layers {
+			m.Layers[i].URLs = []string{elsewhere.URL + "/layer"}
+		}
+	})
+	_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app:lies"}})
 	if err != nil || asked.Load() != 0 {
 		t.Errorf("%v; the other server was asked %d times", err, asked.Load())
 	}
+}
+
+// TestLayersAreBounded in their number, and in how many of them are fetched at once.
+func TestLayersAreBounded(t *testing.T) {
+	var mu sync.Mutex
+	now, most := 0, 0
+	host := registered(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		time.Sleep(50 * time.Millisecond) // for others to come meanwhile
+		mu.Lock()
+		defer mu.Unlock()
+		now--
+		return false
+	})
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	image := hostile(t, h.config.Stacks["small"], 12)
+	prepare := func(ref string) error {
+		_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app" + ref}})
+		return err
+	}
+	must(t, prepare("@"+pushed(t, host, image, func(*v1.Config) {})))
+	mu.Lock()
+	if most < 2 || most > 4 {
+		t.Errorf("%d layers were fetched at once", most)
+	}
+	mu.Unlock()
+	putChanged(t, host, image, func(m *v1.Manifest) { m.Layers = slices.Repeat(m.Layers, 501)[:501] })
+	if err := prepare(":lies"); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "501 layers") {
+		t.Errorf("too many layers: %v", err)
+	}
+}
+
+// putChanged is the manifest of an image that is there, with a change that no tool would make.
+func putChanged(t *testing.T, host string, image v1.Image, change func(*v1.Manifest)) {
+	t.Helper()
+	manifest, err := image.Manifest()
+	must(t, err)
+	manifest = manifest.DeepCopy()
+	change(manifest)
+	text, err := json.Marshal(manifest)
+	must(t, err)
+	putManifest(t, host, string(text))
 }
 
 func putManifest(t *testing.T, host, manifest string) {

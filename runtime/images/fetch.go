@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/dynod/dynod/runtime/transfer"
 )
@@ -26,6 +27,10 @@ const (
 	answerTimeout = 30 * time.Second
 	// leaseTime is longer than any fetch.
 	leaseTime = time.Hour
+	// maxLayers is how many of them an overlay takes.
+	maxLayers = 500
+	// maxFetches is how many parts of an image are fetched at once.
+	maxFetches = 4
 )
 
 // pull brings an image from its registry. The lease keeps what has arrived until the view of its layers is made, or
@@ -47,6 +52,7 @@ func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transf
 		containerd.WithPullUnpack,
 		containerd.WithPullSnapshotter(Snapshotter),
 		containerd.WithImageHandlerWrapper(s.expect(progress)),
+		containerd.WithDownloadLimiter(semaphore.NewWeighted(maxFetches)),
 	)
 	if err != nil {
 		return fmt.Errorf("pull image %s: %w", name, unsigned{err})
@@ -92,6 +98,9 @@ func (s *Store) bearable(ctx context.Context, d ocispec.Descriptor) error {
 	manifest, err := images.Manifest(ctx, s.client.ContentStore(), d, nil)
 	if err != nil {
 		return err
+	}
+	if layers := len(manifest.Layers); layers > maxLayers {
+		return fmt.Errorf("%w: it has %d layers, more than %d", errdefs.ErrInvalidArgument, layers, maxLayers)
 	}
 	return s.small(ctx, manifest.Config) // whatever it says it is
 }
