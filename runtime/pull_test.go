@@ -1,9 +1,11 @@
 package runtime_test
 
 import (
+	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -184,6 +186,47 @@ func TestSignedURLsStayOutOfErrors(t *testing.T) {
 	_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app@" + sum}})
 	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "127.0.0.1:9/part") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTokensAreBounded: a registry's tokens are larger than what an agent has of memory.
+func TestTokensAreBounded(t *testing.T) {
+	const large = 32 << 20
+	for what, c := range map[string]struct {
+		path   string
+		packed bool
+	}{
+		"long":           {path: "/token"},
+		"packed":         {path: "/token", packed: true},
+		"called a blob":  {path: "/v2/app/blobs/token"},
+		"somewhere else": {path: "/away"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			host := registered(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch r.URL.Path {
+				case "/away":
+					http.Redirect(w, r, "/token", http.StatusTemporaryRedirect)
+				case "/token", c.path:
+					var body io.Writer = w
+					if c.packed {
+						w.Header().Set("Content-Encoding", "gzip")
+						z := gzip.NewWriter(w)
+						defer z.Close()
+						body = z
+					}
+					_, _ = io.WriteString(body, `{"token":"`+strings.Repeat("x", large)+`"}`)
+				default:
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s%s",service="x"`, r.Host, c.path))
+					w.WriteHeader(http.StatusUnauthorized)
+				}
+				return true
+			})
+			h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+			_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + "/app:v1"}})
+			if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+				t.Errorf("got %.300v", err)
+			}
+		})
 	}
 }
 

@@ -84,7 +84,7 @@ func (h *hosts) credentials(host string) (username, password string, err error) 
 	return h.ref.Username, h.ref.Password, nil
 }
 
-// watch guards a client against servers that stop or lead where no image is, and counts what it brings.
+// watch guards a client against servers that stop, never end or lead where no image is, and counts what it brings.
 func (h *hosts) watch(client *http.Client) {
 	t, ok := client.Transport.(*http.Transport)
 	if !ok {
@@ -94,7 +94,7 @@ func (h *hosts) watch(client *http.Client) {
 	defer h.mu.Unlock()
 	h.transports = append(h.transports, t)
 	t.DialContext = transfer.Dialer().DialContext
-	client.Transport = counter{transfer.Guard{Next: t, Limit: h.config.Stall}, h.progress}
+	client.Transport = bodies{transfer.Guard{Next: t, Limit: h.config.Stall}, h.progress}
 }
 
 func (h *hosts) close() {
@@ -105,19 +105,29 @@ func (h *hosts) close() {
 	}
 }
 
-// counter counts the bytes of blobs, which are all but the whole of an image.
-type counter struct {
+// bodies counts the bytes of blobs, which are all but the whole of an image, and bounds all other answers.
+type bodies struct {
 	next     http.RoundTripper
 	progress *transfer.Progress
 }
 
-func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := c.next.RoundTrip(r)
-	// A redirect leads away from the registry's paths, to where only blobs are.
-	if err == nil && response.StatusCode < 300 && r.Method == http.MethodGet && (strings.Contains(r.URL.Path, "/blobs/") || r.Response != nil) {
-		response.Body = counted{response.Body, c.progress}
+func (b bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	switch {
+	case err != nil:
+	case response.StatusCode < 300 && isContent(r):
+		response.Body = counted{response.Body, b.progress}
+	default:
+		response.Body = &bounded{response.Body, r.URL.Host, maxConfig}
 	}
 	return response, err
+}
+
+// isContent says whether a request is for a blob. Its path alone does not: a registry says where its tokens are. But only
+// for parts of an image, which it reads no further than they are said to go, containerd asks by encodings.
+func isContent(r *http.Request) bool {
+	// A redirect leads away from the registry's paths, to where only blobs are.
+	return r.Method == http.MethodGet && r.Header.Get("Accept-Encoding") != "" && (strings.Contains(r.URL.Path, "/blobs/") || r.Response != nil)
 }
 
 type counted struct {
@@ -128,5 +138,20 @@ type counted struct {
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.progress.Fetched(int64(n))
+	return n, err
+}
+
+// bounded is a body that is read into memory.
+type bounded struct {
+	io.ReadCloser
+	host string
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("read answer of %s: %w: more than %d bytes", b.host, errdefs.ErrInvalidArgument, maxConfig)
+	}
 	return n, err
 }
