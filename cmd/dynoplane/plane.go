@@ -78,6 +78,9 @@ func newPlane(dir string) (*plane, error) {
 		}
 	}
 	p := &plane{dir: dir, delivered: map[string]cursors{}}
+	if err := eachLine(p.reportsFile(), func(string) error { return nil }); err != nil {
+		return nil, fmt.Errorf("open data: %w", err)
+	}
 	data, err := os.ReadFile(p.statsFile())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open data: %w", err)
@@ -90,7 +93,8 @@ func newPlane(dir string) (*plane, error) {
 	return p, nil
 }
 
-func (p *plane) statsFile() string { return filepath.Join(p.dir, "stats.json") }
+func (p *plane) reportsFile() string { return filepath.Join(p.dir, "reports.jsonl") }
+func (p *plane) statsFile() string   { return filepath.Join(p.dir, "stats.json") }
 
 // saveStats writes the counters if they changed. They are not worth a write for each batch: after a SIGKILL they may
 // miss the last moments.
@@ -199,7 +203,7 @@ func (p *plane) keepReport(r *dynodv1.ReportRequest, view *hostView) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := appendTo(filepath.Join(p.dir, "reports.jsonl"), append(line, '\n')); err != nil {
+	if err := appendTo(p.reportsFile(), append(line, '\n')); err != nil {
 		return err
 	}
 	p.stats.Reports++
@@ -363,29 +367,34 @@ func formatLine(l *dynodv1.LogLine) string {
 		l.GetTime().AsTime().Format(time.RFC3339Nano), strconv.Quote(string(l.GetText())))
 }
 
-// readCursors finds how far the streams in a log file are written. A last line that was not finished, because this
-// process or the disk ended in the middle, was never acknowledged: it is cut off. No file: nothing is written.
+// readCursors finds how far the streams in a log file are written. No file: nothing is written.
 func readCursors(name string) (cursors, error) {
 	found := cursors{}
+	return found, eachLine(name, found.advance)
+}
+
+// eachLine reads the lines of a file that is to be appended to; there may be none. A last line that was not finished,
+// because this process or the disk ended in the middle, was never acknowledged: it is cut off.
+func eachLine(name string, read func(string) error) error {
 	file, err := os.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return found, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer file.Close()
 	reader, whole := bufio.NewReader(file), int64(0)
 	for {
 		line, err := reader.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			return found, file.Truncate(whole)
+			return file.Truncate(whole)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := found.advance(line); err != nil {
-			return nil, fmt.Errorf("read %s at %d: %w", name, whole, err)
+		if err := read(line); err != nil {
+			return fmt.Errorf("read %s at %d: %w", name, whole, err)
 		}
 		whole += int64(len(line))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,6 +70,29 @@ func TestReports(t *testing.T) {
 	if got := p.stats()["reports"]; got != 6 {
 		t.Errorf("got %d reports counted, want 6", got)
 	}
+}
+
+// TestTornReportIsCutOff: the power went while the last report was written.
+func TestTornReportIsCutOff(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	sent := []*dynodv1.ReportRequest{report(1, "host1", true), report(2, "host1", false), report(1, "host1", true)}
+	if _, err := p.report(sent[:2]...); err != nil {
+		t.Fatal(err)
+	}
+	p.end(syscall.SIGKILL)
+	file := filepath.Join(p.data, "reports.jsonl")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, int64(len(data)-10)); err != nil {
+		t.Fatal(err)
+	}
+	p = startPlane(t, p.data)
+	if _, err := p.report(sent[2]); err != nil {
+		t.Fatal(err)
+	}
+	p.wantReports([]*dynodv1.ReportRequest{sent[0], sent[2]})
 }
 
 func (p *plane) wantHost(name string, want *dynodv1.ReportRequest) {
