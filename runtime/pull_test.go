@@ -87,6 +87,46 @@ func TestRootIsNotBelieved(t *testing.T) {
 	}
 }
 
+// TestSizeIsLookedAtLate: a layer arrives after a pull that says it is a small manifest has looked for it.
+func TestSizeIsLookedAtLate(t *testing.T) {
+	var large atomic.Pointer[string]
+	asked, answer := make(chan string, 10), make(chan struct{})
+	host := registered(t, func(w http.ResponseWriter, r *http.Request) bool {
+		lie := large.Load()
+		if lie == nil || !strings.HasSuffix(r.URL.Path, "/manifests/"+*lie) {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		w.Header().Set("Content-Length", "100")
+		asked <- r.Method
+		if r.Method == http.MethodGet {
+			<-answer
+		}
+		return true
+	})
+	h := newHost(t, func(c *runtime.Config) { c.PlainHTTPRegistries = []string{host} })
+	image, digest := largeLayer(t, h)
+	large.Store(&digest)
+	prepare := func(ref string) error {
+		_, err := h.Prepare(h.ctx, runtime.Artifact{Image: &runtime.Image{Ref: host + ref}})
+		return err
+	}
+	var pulls sync.WaitGroup
+	defer pulls.Wait()
+	defer close(answer)
+	pulls.Go(func() { _ = prepare("/first@" + digest) }) // holds what the second waits for
+	<-asked
+	<-asked
+	second := make(chan error, 1)
+	pulls.Go(func() { second <- prepare("/second@" + digest) })
+	<-asked
+	time.Sleep(500 * time.Millisecond) // until it waits
+	must(t, prepare("/app@"+pushed(t, host, image, func(*v1.Config) {})))
+	if err := <-second; !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 4194304") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestPartsElsewhere: a manifest says of its parts that another server has them, which may be one of the host's own.
 func TestPartsElsewhere(t *testing.T) {
 	var asked atomic.Int64

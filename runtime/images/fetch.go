@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -47,11 +48,16 @@ func (s *Store) pull(ctx context.Context, name string, ref Ref, progress *transf
 	}()
 	hosts := s.newHosts(ref, progress)
 	defer hosts.close()
+	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: hosts.find})
+	fetcher, err := resolver.Fetcher(ctx, name)
+	if err != nil {
+		return fmt.Errorf("pull image %s: %w", name, err)
+	}
 	_, err = s.client.Pull(ctx, name,
-		containerd.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts.find})),
+		containerd.WithResolver(resolver),
 		containerd.WithPullUnpack,
 		containerd.WithPullSnapshotter(Snapshotter),
-		containerd.WithImageHandlerWrapper(s.expect(progress)),
+		containerd.WithImageHandlerWrapper(s.expect(fetcher, progress)),
 		containerd.WithDownloadLimiter(semaphore.NewWeighted(maxFetches)),
 	)
 	if err != nil {
@@ -70,31 +76,44 @@ func (u unsigned) Unwrap() error { return u.error }
 
 // expect counts the parts of an image that are not here yet, as they become known, and refuses those that containerd's
 // client would read into memory whatever their size.
-func (s *Store) expect(progress *transfer.Progress) func(images.Handler) images.Handler {
+func (s *Store) expect(fetcher remotes.Fetcher, progress *transfer.Progress) func(images.Handler) images.Handler {
 	return func(next images.Handler) images.Handler {
 		return images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 			if !images.IsLayerType(d.MediaType) { // the root is one of these: nothing that names it was checked
-				if err := s.small(ctx, d); err != nil {
+				if err := s.bring(ctx, fetcher, d); err != nil {
 					return nil, err
 				}
 			}
 			children, err := next.Handle(ctx, d)
-			if err == nil && images.IsManifestType(d.MediaType) {
-				err = s.bearable(ctx, d)
-			}
 			for i, child := range children {
 				children[i].URLs = nil // containerd would get them by a client of its own, which goes anywhere
 				if _, missing := s.client.ContentStore().Info(ctx, child.Digest); isBlob(child) && errdefs.IsNotFound(missing) {
 					progress.Expect(child.Size)
 				}
 			}
+			if err == nil && images.IsManifestType(d.MediaType) {
+				err = s.bearable(ctx, fetcher, d)
+			}
 			return children, err
 		})
 	}
 }
 
+// bring fetches what containerd's client reads into memory, unless it is too large. Only of what is here the size is
+// certain: a blob may come by another pull after it was asked for.
+func (s *Store) bring(ctx context.Context, fetcher remotes.Fetcher, d ocispec.Descriptor) error {
+	if err := s.small(ctx, d); err != nil {
+		return err
+	}
+	d.URLs = nil
+	if err := remotes.Fetch(ctx, s.client.ContentStore(), fetcher, d); err != nil && !errdefs.IsAlreadyExists(err) {
+		return err
+	}
+	return s.small(ctx, d)
+}
+
 // bearable refuses a manifest by its own text: its children are without those that it says are for another platform.
-func (s *Store) bearable(ctx context.Context, d ocispec.Descriptor) error {
+func (s *Store) bearable(ctx context.Context, fetcher remotes.Fetcher, d ocispec.Descriptor) error {
 	manifest, err := images.Manifest(ctx, s.client.ContentStore(), d, nil)
 	if err != nil {
 		return err
@@ -102,7 +121,7 @@ func (s *Store) bearable(ctx context.Context, d ocispec.Descriptor) error {
 	if layers := len(manifest.Layers); layers > maxLayers {
 		return fmt.Errorf("%w: it has %d layers, more than %d", errdefs.ErrInvalidArgument, layers, maxLayers)
 	}
-	return s.small(ctx, manifest.Config) // whatever it says it is
+	return s.bring(ctx, fetcher, manifest.Config) // whatever it says it is
 }
 
 // isBlob says whether a part is fetched from where the large ones are.
