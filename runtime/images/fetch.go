@@ -30,7 +30,7 @@ const (
 	leaseTime = time.Hour
 	// maxLayers is how many of them an overlay takes.
 	maxLayers = 500
-	// maxFetches is how many parts of an image are fetched at once.
+	// maxFetches is how many layers of an image are fetched at once.
 	maxFetches = 4
 )
 
