@@ -60,15 +60,20 @@ func (s *spares) count() int {
 	return len(s.bySlot)
 }
 
-func (s *spares) has(slot int) bool {
+// whole says whether there is one to which nothing has to be done.
+func (s *spares) whole(slot int, host []netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bySlot[slot] != nil
+	one := s.bySlot[slot]
+	return one != nil && one.whole(host)
 }
 
+// whole says whether a spare has lost nothing, and closes what the host has now.
+func (s *spare) whole(host []netip.Addr) bool { return !s.hurt && slices.Equal(s.host, host) }
+
 // Prepare makes a network for a slot that is free, ahead of whoever gets the slot:
-// Setup then takes it at once, and its paths change. It may be repeated. A spare is
-// used once; one that nobody takes is removed by the next New. Errors as of Setup.
+// Setup then takes it at once, and its paths change. It may be repeated, and then completes
+// one that was damaged, or made before the host got an address. A spare is used once; one that nobody takes is removed by the next New. Errors as of Setup.
 func (n *Network) Prepare(ctx context.Context, slot int) (Attachment, error) {
 	if err := n.checkSlot(slot); err != nil {
 		return Attachment{}, err
@@ -78,7 +83,8 @@ func (n *Network) Prepare(ctx context.Context, slot int) (Attachment, error) {
 		return Attachment{}, err
 	}
 	defer release()
-	if !n.spares.has(slot) {
+	if !n.spares.whole(slot, *n.others.Load()) {
+		n.spares.take(slot)
 		if err := n.prepare(ctx, slot); err != nil {
 			return Attachment{}, fmt.Errorf("prepare network: %w", err)
 		}
@@ -137,11 +143,9 @@ func (n *Network) occupy(ctx context.Context, s *spare, r Request) error {
 	return nil
 }
 
-// fits says whether a spare is inside what r has to be. The host may have got an
-// address since it was made.
+// fits says whether a spare is inside what r has to be.
 func (n *Network) fits(s *spare, r Request) bool {
-	return !s.hurt && r.Space == s.Space && n.cfg.Sizes[r.Size].Bandwidth == n.cfg.Sizes[s.Size].Bandwidth &&
-		slices.Equal(s.host, *n.others.Load())
+	return s.whole(*n.others.Load()) && r.Space == s.Space && n.cfg.Sizes[r.Size].Bandwidth == n.cfg.Sizes[s.Size].Bandwidth
 }
 
 // rename gives a spare its owner. The link comes first: what has no owner is

@@ -137,6 +137,22 @@ func TestSpareLearnsOfNewAddresses(t *testing.T) {
 	h.reaches(a.Namespace, outside(80))
 }
 
+// TestSpareIsCompletedAhead: no order waits for what can be done before it.
+func TestSpareIsCompletedAhead(t *testing.T) {
+	const late = "10.98.0.2"
+	h := newHost(t)
+	h.setup(8)
+	h.prepare(7)
+	h.run(h.Lab.Host(), "sh", "-c", "ip addr add "+late+"/32 dev lo; ip link set dy8 down")
+	h.watched()
+	h.soon("looked at", func() bool { return strings.Contains(h.condition(), "dy8 proto kernel") })
+	h.prepare(7)
+	if walls := h.run(h.config().Dir+"/+7/ns", "nft", "list", "ruleset"); !strings.Contains(walls, late) {
+		t.Errorf("the wall does not close %s:\n%s", late, walls)
+	}
+	h.setup(7)
+}
+
 // TestDamagedSpareIsMendedWhenTaken: what takes routes or neighbours of all links takes those of spares too.
 func TestDamagedSpareIsMendedWhenTaken(t *testing.T) {
 	h := newHost(t)
