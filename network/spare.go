@@ -72,8 +72,9 @@ func (s *spares) whole(slot int, host []netip.Addr) bool {
 func (s *spare) whole(host []netip.Addr) bool { return !s.hurt && slices.Equal(s.host, host) }
 
 // Prepare makes a network for a slot that is free, ahead of whoever gets the slot:
-// Setup then takes it at once, and its paths change. It may be repeated, and then completes
-// one that was damaged, or made before the host got an address. A spare is used once; one that nobody takes is removed by the next New. Errors as of Setup.
+// Setup then takes it at once, and its paths change. It may be repeated, and then
+// completes one that was damaged, or made before the host got an address. A spare is
+// used once; one that nobody takes is removed by the next New. Errors as of Setup.
 func (n *Network) Prepare(ctx context.Context, slot int) (Attachment, error) {
 	if err := n.checkSlot(slot); err != nil {
 		return Attachment{}, err

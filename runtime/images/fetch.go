@@ -28,7 +28,7 @@ const (
 	answerTimeout = 30 * time.Second
 	// leaseTime is longer than any fetch.
 	leaseTime = time.Hour
-	// maxLayers is how many of them an overlay takes.
+	// maxLayers is how many an overlay may have; some fewer fit into the options of its mount.
 	maxLayers = 500
 	// maxFetches is how many layers of an image are fetched at once.
 	maxFetches = 4
